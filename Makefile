@@ -1,0 +1,75 @@
+# r3tools. `make` builds; `make check` proves what needs no root; `make test` installs what the tests
+# need and runs all of them; `make demo` shows the main job. Variables: BUILD, SAN, WERROR, STRICT,
+# PREFIX, DESTDIR.
+
+PREFIX      ?= /usr/local
+BINDIR      ?= $(PREFIX)/bin
+LIBEXECDIR  ?= $(PREFIX)/libexec/r3tools
+MANDIR      ?= $(PREFIX)/share/man
+INCLUDEDIR  ?= $(PREFIX)/include/r3tools
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR  ?= $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+
+SAN      ?=
+comma    := ,
+BUILD    ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+CXX      ?= g++
+OPT      ?= -O2 -g
+CXXFLAGS += -std=c++20 $(OPT) -fPIE -pthread -fstack-protector-strong \
+            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor \
+            $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2) \
+            $(if $(WERROR),-Werror)
+CPPFLAGS += -I. -D_FILE_OFFSET_BITS=64 -DR3_LIBEXECDIR='"$(LIBEXECDIR)"'
+LDFLAGS  += -pie -pthread -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN),-static-libstdc++ -static-libgcc)
+
+FUSE_CFLAGS := $(shell pkg-config --cflags fuse3 2>/dev/null)
+CPPFLAGS    += $(filter -D%,$(FUSE_CFLAGS)) -isystem /usr/include/fuse3
+LDLIBS      := -lfuse3 -lsodium -lzstd -lxxhash
+
+tools     := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.cpp))))
+lib_src   := $(wildcard libcommon/*/*.cpp)
+unit_src  := $(wildcard tests/unit/*.cpp)
+fuzz_src  := $(wildcard tests/fuzz/*_fuzz.cpp)
+aid_src   := $(wildcard tests/fault/*.cpp tests/bench/*.cpp tests/bench/limits/*.cpp)
+objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
+lib       := $(BUILD)/libcommon.a
+binaries  := $(tools:%=$(BUILD)/%)
+aids      := $(patsubst %.cpp,$(BUILD)/%,$(aid_src))
+replays   := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/%,$(fuzz_src))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all aids check test demo bench fuzz install clean
+
+all: $(binaries)
+aids: $(aids)
+
+$(lib): $(call objects,$(lib_src))
+	rm -f $@ && $(AR) crs $@ $^
+
+$(BUILD)/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
+
+define tool_rule
+$(BUILD)/$(1): $(call objects,$(wildcard tools/$(1)/*.cpp)) $(lib)
+	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) -o $$@
+endef
+$(foreach tool,$(tools),$(eval $(call tool_rule,$(tool))))
+
+$(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
+	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(BUILD)/unit: $(call objects,$(unit_src)) $(lib)
+	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) -o $@
+
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+clean:
+	rm -rf build build-*
+
+-include $(patsubst %.cpp,$(BUILD)/%.d,$(lib_src) $(unit_src) $(fuzz_src) $(aid_src) \
+           tests/fuzz/replay.cpp $(wildcard tools/*/*.cpp))

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every tool's outside has in common: options, exit status, messages, events, readiness,
+// signals, a command to run, the control socket. A tool's main() is one call of run(); what is
+// special about the tool is in the two functions that it gives.
+//
+//   int main(int argc, char** argv) {
+//     Options options;
+//     return r3::run(argc, argv, kAbout,
+//                    [&](r3::Tool& tool) { declare(tool, options); },
+//                    [&](r3::Tool& tool) { return serve(tool, options); });
+//   }
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "libcommon/base/stop.hpp"
+#include "libcommon/cli/control.hpp"
+#include "libcommon/cli/events.hpp"
+
+namespace r3 {
+
+inline constexpr int kDone = 0;
+inline constexpr int kFailed = 1;
+inline constexpr int kUsage = 2;
+inline constexpr int kNo = 3;  // the answer to a question
+
+struct About {
+  const char* name;      // of the binary
+  const char* purpose;   // one line, no full stop
+  const char* examples;  // lines of commands, shown first in --help
+};
+
+class Tool {
+ public:
+  // For declare(): the parser, and options that several tools share.
+  CLI::App& options() { return app_; }
+  CLI::Option* size_option(const std::string& names, std::uint64_t& value, const std::string& help);
+  CLI::Option* duration_option(const std::string& names, std::chrono::milliseconds& value,
+                               const std::string& help);
+  // --run CMD...: takes the rest of the command line.
+  void run_option();
+
+  // For the body, from here on.
+  //
+  // Requested by TERM, INT or HUP, by `stop` on the control socket, and when the command of --run ends.
+  Stop& stop() { return stop_; }
+  Events& events() { return *events_; }
+  Control& control() { return control_; }
+  bool json() const { return json_; }
+
+  // The thing is usable: --ready-fd, NOTIFY_SOCKET and the event {"event":"ready"} say so.
+  void ready();
+  // After ready(): runs the command of --run, if there is one, with `environment` ("NAME=VALUE")
+  // added, and waits until it ends or the stop is requested. Returns the exit status for run().
+  int serve_until_stopped(const std::vector<std::string>& environment);
+  // Called when a second INT leaves at once: says what was not written. Async-signal context does not
+  // apply: it runs in the signal thread.
+  void on_forced_exit(std::function<void()> last_words);
+
+ private:
+  friend int run(int, char**, const About&, const std::function<void(Tool&)>&,
+                 const std::function<int(Tool&)>&);
+  explicit Tool(const About& about);
+  void declare_common();
+
+  const About& about_;
+  CLI::App app_;
+  Stop stop_;
+  Control control_;
+  std::unique_ptr<Events> events_;
+  std::function<void()> last_words_;
+  bool json_ = false;
+  int ready_fd_ = -1;
+  int events_fd_ = -1;
+  std::string control_address_;
+  std::vector<std::string> command_;
+};
+
+// Parses, runs `body`, prints what was thrown, returns the exit status: the body's own, 1 after an
+// error, 2 after bad usage (std::invalid_argument or the parser's own).
+int run(int argc, char** argv, const About& about, const std::function<void(Tool&)>& declare,
+        const std::function<int(Tool&)>& body);
+
+}  // namespace r3

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's side of NBD (github.com/NetworkBlockDevice/nbd, doc/proto.md, with the extension
+// EXTENDED_HEADERS): handshake and transmission on one connection, for any Backend.
+//
+// One thread a connection: it reads a buffer full of requests, answers all that need not wait with one
+// sendmsg, and hands to worker threads of the connection only what has to wait. Memory is taken as
+// bytes arrive, not as a header promises.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "libcommon/base/stop.hpp"
+#include "libcommon/net/socket.hpp"
+#include "libcommon/storage/backend.hpp"
+
+namespace r3 {
+
+struct NbdExport {
+  std::string name;         // "" is the default export
+  std::string description;
+  Backend* backend = nullptr;  // borrowed
+  bool read_only = false;
+};
+
+struct NbdServerOptions {
+  std::uint32_t minimum_block = 1;
+  std::uint32_t preferred_block = 4096;
+  std::uint32_t maximum_block = 32 * MiB;
+  std::chrono::milliseconds handshake_timeout{10'000};
+  unsigned workers = 16;    // threads a connection may have waiting in a backend
+};
+
+class NbdServer {
+ public:
+  NbdServer(std::vector<NbdExport> exports, NbdServerOptions options);
+
+  // Serves one connection until the client leaves or the stop is requested: requests that have been
+  // received are then finished and answered. Throws ProtocolError when the client sent nonsense. Any
+  // number of threads may be in here at once.
+  void serve(Channel channel, const Stop& stop);
+
+  // Transmission only, without a handshake, as the kernel's client wants it on a socket pair.
+  void serve_attached(Channel channel, const NbdExport& exported, const Stop& stop);
+
+ private:
+  std::vector<NbdExport> exports_;
+  NbdServerOptions options_;
+};
+
+}  // namespace r3

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/storage/memory.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "libcommon/base/error.hpp"
+
+namespace r3 {
+
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+
+// Bits of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
+constexpr std::uint64_t kPresent = 1ULL << 63;
+constexpr std::uint64_t kSwapped = 1ULL << 62;
+
+}  // namespace
+
+MemoryBackend::MemoryBackend(std::uint64_t size)
+    : memory_(Mapping::anonymous(size)),
+      pagemap_(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)) {}
+
+void MemoryBackend::read_at(Bytes into, std::uint64_t offset) {
+  check_read_range(size(), offset, into.size());
+  if (!into.empty()) std::memcpy(into.data(), &memory_.bytes()[offset], into.size());
+}
+
+void MemoryBackend::write_at(ConstBytes from, std::uint64_t offset) {
+  check_write_range(size(), offset, from.size());
+  if (!from.empty()) std::memcpy(&memory_.bytes()[offset], from.data(), from.size());
+}
+
+void MemoryBackend::zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how) {
+  check_write_range(size(), offset, length);
+  const auto end = offset + length;
+  const auto first = std::min(round_up(offset, kPage), end);
+  const auto last = std::max(round_down(end, kPage), first);
+  if (how.keep_allocated || first == last) {
+    std::fill_n(&memory_.bytes().data()[offset], length, std::byte{0});
+    return;
+  }
+  std::fill(&memory_.bytes().data()[offset], &memory_.bytes().data()[first], std::byte{0});
+  std::fill(&memory_.bytes().data()[last], &memory_.bytes().data()[end], std::byte{0});
+  check(::madvise(&memory_.bytes()[first], last - first, MADV_DONTNEED), "madvise DONTNEED");
+}
+
+void MemoryBackend::discard_at(std::uint64_t offset, std::uint64_t length) {
+  check_read_range(size(), offset, length);
+  zero_at(offset, length, {});
+}
+
+std::vector<Extent> MemoryBackend::extents(std::uint64_t offset, std::uint64_t length,
+                                           std::size_t most) {
+  if (!pagemap_.valid()) return Backend::extents(offset, length, most);
+  check_read_range(size(), offset, length);
+  std::vector<Extent> found;
+  const auto end = offset + length;
+  std::array<std::uint64_t, 4096> entries;
+  while (offset < end && found.size() <= most) {
+    const auto first = round_down(offset, kPage);
+    const auto page = (reinterpret_cast<std::uintptr_t>(memory_.bytes().data()) + first) / kPage;
+    const auto count = std::min<std::uint64_t>((round_up(end, kPage) - first) / kPage, entries.size());
+    const auto bytes = std::as_writable_bytes(std::span(entries).first(count));
+    if (pread_full(pagemap_.get(), bytes, page * sizeof entries[0]) < bytes.size())
+      fail(EIO, "/proc/self/pagemap");
+    for (std::size_t i = 0; i < count && found.size() <= most; ++i) {
+      const bool absent = (entries[i] & (kPresent | kSwapped)) == 0;
+      const auto next = std::min(round_down(offset, kPage) + kPage, end);
+      append_extent(found, {offset, next - offset, absent, absent});
+      offset = next;
+    }
+  }
+  if (found.size() > most) found.resize(most);
+  return found;
+}
+
+bool MemoryBackend::try_read_at(Bytes into, std::uint64_t offset) {
+  read_at(into, offset);
+  return true;
+}
+
+bool MemoryBackend::try_write_at(ConstBytes from, std::uint64_t offset) {
+  write_at(from, offset);
+  return true;
+}
+
+ConstBytes MemoryBackend::borrow(std::uint64_t offset, std::uint64_t length) {
+  check_read_range(size(), offset, length);
+  return memory_.bytes().subspan(offset, length);
+}
+
+}  // namespace r3
