@@ -6,6 +6,7 @@ PREFIX      ?= /usr/local
 BINDIR      ?= $(PREFIX)/bin
 LIBEXECDIR  ?= $(PREFIX)/libexec/r3tools
 MANDIR      ?= $(PREFIX)/share/man
+LIBDIR      ?= $(PREFIX)/lib
 INCLUDEDIR  ?= $(PREFIX)/include/r3tools
 BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR  ?= $(PREFIX)/share/zsh/site-functions
@@ -18,7 +19,7 @@ CXX      ?= g++
 OPT      ?= -O2 -g
 CXXFLAGS += -std=c++20 $(OPT) -fPIE -pthread -fstack-protector-strong \
             -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor \
-            $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2) \
+            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2) \
             $(if $(WERROR),-Werror)
 CPPFLAGS += -I. -D_FILE_OFFSET_BITS=64 -DR3_LIBEXECDIR='"$(LIBEXECDIR)"'
 LDFLAGS  += -pie -pthread -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN),-static-libstdc++ -static-libgcc)
@@ -40,10 +41,11 @@ replays   := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/%,$(fuzz_src))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all aids check test demo bench fuzz install clean
+.PHONY: all aids replays check test run-tests demo bench fuzz completions install clean
 
 all: $(binaries)
 aids: $(aids)
+replays: $(replays)
 
 $(lib): $(call objects,$(lib_src))
 	rm -f $@ && $(AR) crs $@ $^
@@ -67,6 +69,59 @@ $(BUILD)/unit: $(call objects,$(unit_src)) $(lib)
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# The corpora are replayed under sanitizers in every check.
+checked_replays := $(if $(SAN),$(BUILD),build-address-undefined)
+STAGES          ?= unit cli fuzz
+
+check:
+	+$(MAKE) WERROR=1 run-tests
+
+test:
+	scripts/install-deps build test
+	+$(MAKE) WERROR=1 STAGES="$(STAGES) system vm" run-tests
+
+run-tests: all aids $(BUILD)/unit
+	+$(MAKE) $(if $(SAN),,SAN=address,undefined) BUILD=$(checked_replays) replays
+	BIN=$(BUILD) FUZZ=$(checked_replays) tests/run $(STAGES)
+
+demo:
+	scripts/install-deps build demo
+	+$(MAKE) all aids
+	BIN=$(BUILD) scripts/demo
+
+bench:
+	scripts/install-deps build bench
+	+$(MAKE) all aids
+	BIN=$(BUILD) tests/bench/run
+
+# Looks for new inputs with clang's fuzzer, FUZZ_TIME seconds for each parser.
+FUZZ_TIME ?= 60
+fuzz:
+	scripts/install-deps build fuzz
+	+$(MAKE) CXX=clang++ SAN=address,undefined,fuzzer-no-link BUILD=build-fuzz $(fuzz_src:tests/fuzz/%.cpp=build-fuzz/fuzzer/%)
+	for f in $(fuzz_src:tests/fuzz/%_fuzz.cpp=%); do mkdir -p build-fuzz/found/$$f && \
+	  build-fuzz/fuzzer/$${f}_fuzz -max_total_time=$(FUZZ_TIME) build-fuzz/found/$$f tests/fuzz/corpus/$$f || exit 1; done
+
+$(BUILD)/fuzzer/%: $(BUILD)/tests/fuzz/%.o $(lib)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+
+completions: all
+	BIN=$(BUILD) scripts/gen-completions completions
+
+header_dirs := base storage net device
+install: all
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(LIBDIR) $(MANDIR)/man1 $(MANDIR)/man7)
+	install -d $(addprefix $(DESTDIR),$(BASHCOMPDIR) $(ZSHCOMPDIR) $(FISHCOMPDIR))
+	install $(binaries) $(DESTDIR)$(BINDIR)
+	install -m 644 $(lib) $(DESTDIR)$(LIBDIR)/libr3common.a
+	for s in 1 7; do install -m 644 man/*.$$s $(DESTDIR)$(MANDIR)/man$$s || exit 1; done
+	install -m 644 completions/bash/* $(DESTDIR)$(BASHCOMPDIR)
+	install -m 644 completions/zsh/* $(DESTDIR)$(ZSHCOMPDIR)
+	install -m 644 completions/fish/* $(DESTDIR)$(FISHCOMPDIR)
+	for d in $(header_dirs); do install -d $(DESTDIR)$(INCLUDEDIR)/libcommon/$$d && \
+	  install -m 644 libcommon/$$d/*.hpp $(DESTDIR)$(INCLUDEDIR)/libcommon/$$d || exit 1; done
 
 clean:
 	rm -rf build build-*
