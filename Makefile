@@ -33,6 +33,7 @@ lib_src   := $(wildcard libcommon/*/*.cpp)
 unit_src  := $(wildcard tests/unit/*.cpp)
 fuzz_src  := $(wildcard tests/fuzz/*_fuzz.cpp)
 aid_src   := $(wildcard tests/fault/*.cpp tests/bench/*.cpp tests/bench/limits/*.cpp)
+proxy_src := $(wildcard tests/fault/proxy/*.cpp)
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 lib       := $(BUILD)/libcommon.a
 binaries  := $(tools:%=$(BUILD)/%)
@@ -63,7 +64,9 @@ $(foreach tool,$(tools),$(eval $(call tool_rule,$(tool))))
 $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
 	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-$(BUILD)/unit: $(call objects,$(unit_src)) $(lib)
+$(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
+
+$(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp) $(lib)
 	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
@@ -126,5 +129,5 @@ install: all
 clean:
 	rm -rf build build-*
 
--include $(patsubst %.cpp,$(BUILD)/%.d,$(lib_src) $(unit_src) $(fuzz_src) $(aid_src) \
+-include $(patsubst %.cpp,$(BUILD)/%.d,$(lib_src) $(unit_src) $(fuzz_src) $(aid_src) $(proxy_src) \
            tests/fuzz/replay.cpp $(wildcard tools/*/*.cpp))

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// faultproxy: a bad network between two programs. It listens, connects each client to the target, and
+// delays, throttles, cuts up, damages or loses what passes, as its options say; --help lists them.
+//
+// The address it listens on is printed when it does. At the end one line of JSON says how many bytes
+// were delivered each way, and which faults there were; on the control socket (--control) the word
+// `stats` asks for the same, `cut` resets all connections, `hole on` and `hole off` stop and resume
+// the traffic, and `delay TIME` changes the delay of what comes from then on.
+//
+// --delay is one way: a round trip takes twice as long. The faults --flip, --drop, --duplicate and
+// --reorder are probabilities for each record (--record), and depend only on the seed, the number of
+// the connection and the number of the record. A UNIX socket has no RST: the peer sees ECONNRESET if
+// bytes that it sent had not been read yet, the end of the stream otherwise.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/base/tasks.hpp"
+#include "libcommon/cli/tool.hpp"
+#include "libcommon/net/socket.hpp"
+#include "tests/fault/proxy/proxy.hpp"
+
+namespace r3::fault {
+
+namespace {
+
+constexpr About kAbout{
+    "faultproxy", "put a slow, faulty or dead network between two programs",
+    "  faultproxy -l unix:p.sock -c unix:server.sock --delay 10ms --rate 1G\n"
+    "  faultproxy -l tcp://127.0.0.1:0 -c tcp://127.0.0.1:10809 --flip 0.01 --seed 7\n"};
+
+struct Options {
+  std::string listen;
+  std::string connect;
+  std::string report;
+  std::string direction = "both";
+  Settings settings;
+};
+
+void declare_link(Tool& tool, Settings& settings) {
+  Shape& shape = settings.shape;
+  const auto text = [&](const char* name, auto set, const char* type, const char* help) {
+    tool.options().add_option_function<std::string>(name, set, help)->type_name(type);
+  };
+  text("--delay", [&](const std::string& t) { shape.delay = parse_delay(t); }, "TIME",
+       "Delay each way: 0.5ms, 10ms");
+  text("--rate", [&](const std::string& t) { shape.bits_per_second = parse_rate(t); }, "BITS",
+       "Bits a second each way: 100M, 1G");
+  tool.size_option("--segment", shape.segment, "Hand over at most SIZE bytes at once");
+  text("--slow-loris",
+       [&](const std::string& t) {
+         shape.segment = 1;
+         shape.pause = parse_delay(t);
+       },
+       "TIME", "Hand over one byte each TIME");
+}
+
+void declare_faults(Tool& tool, Settings& settings) {
+  FaultPlan& plan = settings.plan;
+  auto& app = tool.options();
+  const auto probability = [&](const char* name, double& value, const char* help) {
+    app.add_option(name, value, help)->check(CLI::Range(0.0, 1.0))->type_name("P");
+  };
+  app.add_option("--seed", plan.seed, "Other faults, as many")->type_name("N");
+  app.add_option_function<std::string>(
+         "--record", [&](const std::string& t) { plan.framing = parse_framing(t); },
+         "Records: blocks of SIZE (1K), or led by their length: be16, le16, be32, le32")
+      ->type_name("SIZE|PREFIX");
+  tool.size_option("--skip", plan.skip, "Leave the first SIZE bytes each way alone");
+  probability("--flip", plan.flip, "Flip a bit of a record");
+  probability("--drop", plan.drop, "Drop a record");
+  probability("--duplicate", plan.duplicate, "Send a record twice");
+  probability("--reorder", plan.reorder, "Send a record after the next one");
+  tool.size_option("--reset-after", settings.reset_after, "RST after SIZE bytes one way");
+  tool.size_option("--black-hole-after", settings.hole_after, "Silence after SIZE bytes one way");
+  app.add_flag("--half-open", settings.half_open, "Never tell one side that the other has gone");
+}
+
+void declare(Tool& tool, Options& options) {
+  auto& app = tool.options();
+  app.add_option("-l,--listen", options.listen, "Where to listen")->required()->type_name("ADDR");
+  app.add_option("-c,--connect", options.connect, "The target")->required()->type_name("ADDR");
+  app.add_option("--report", options.report, "Write the closing line to FILE")->type_name("FILE");
+  app.add_option("--direction", options.direction, "Faults in what goes up (to the target) or down")
+      ->check(CLI::IsMember({"up", "down", "both"}));
+  declare_link(tool, options.settings);
+  declare_faults(tool, options.settings);
+}
+
+void answer_words(Tool& tool, Proxy& proxy) {
+  tool.control().on("stats", [&] { return proxy.stats(); });
+  tool.control().on("cut", [&] { return proxy.cut(); });
+  tool.control().on("hole on", [&] { return proxy.hole(true); });
+  tool.control().on("hole off", [&] { return proxy.hole(false); });
+}
+
+void accept_clients(Tool& tool, Listener& listener, Proxy& proxy) {
+  TaskGroup clients;
+  // However this is left: the clients' threads end with the tool.
+  const struct Ending {
+    Stop& stop;
+    ~Ending() { stop.request(); }
+  } ending{tool.stop()};
+  for (std::uint64_t number = 0;; ++number) {
+    auto client = std::make_shared<Fd>(listener.accept(tool.stop()));
+    if (!client->valid()) return;
+    clients.spawn([&tool, &proxy, number, client] {
+      proxy.serve(std::move(*client), number, tool.stop());
+    });
+  }
+}
+
+int serve(Tool& tool, Options& options) {
+  options.settings.faults_up = options.direction != "down";
+  options.settings.faults_down = options.direction != "up";
+  Proxy proxy(options.settings, parse_address(options.connect));
+  answer_words(tool, proxy);
+  Listener listener(parse_address(options.listen));
+  const std::string address = to_text(listener.address());
+  tool.events().send(Json().add("event", "listening").add("address", address));
+  if (!tool.json()) write_full(STDOUT_FILENO, as_bytes(address + "\n"), "stdout");
+  tool.ready();
+  accept_clients(tool, listener, proxy);
+
+  const Fd file = options.report.empty() ? duplicate(STDOUT_FILENO)
+                                         : open_file(options.report, O_WRONLY | O_CREAT | O_TRUNC);
+  write_full(file.get(), as_bytes(proxy.stats().text() + "\n"), "report");
+  return kDone;
+}
+
+}  // namespace
+
+}  // namespace r3::fault
+
+int main(int argc, char** argv) {
+  using namespace r3;
+  fault::Options options;
+  return run(
+      argc, argv, fault::kAbout, [&](Tool& tool) { fault::declare(tool, options); },
+      [&](Tool& tool) { return fault::serve(tool, options); });
+}
