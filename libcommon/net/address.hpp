@@ -3,7 +3,9 @@
 //
 //   tcp://HOST:PORT   unix:PATH   unix:@NAME   vsock://CID:PORT   fd:N   -   exec:COMMAND
 //
-// Pure text: nothing is resolved or opened here. Bad text throws std::invalid_argument.
+// IPv6 goes in brackets; unix:///PATH is unix:/PATH; a CID is a number, any, host or local. Pure text:
+// nothing is resolved or opened here. Bad text throws std::invalid_argument, with what was given and
+// what is accepted.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +17,13 @@ namespace r3 {
 struct Address {
   enum class Kind { tcp, unix_socket, vsock, fd, stdio, exec };
   Kind kind = Kind::tcp;
-  std::string host;         // tcp: a name or number, without brackets
+  std::string host{};       // tcp: a name or number, without brackets
   std::uint16_t port = 0;   // tcp; 0 only to listen on any free port
-  std::string path;         // unix_socket: a path, or '@' and an abstract name
+  std::string path{};       // unix_socket: a path, or '@' and an abstract name
   std::uint32_t cid = 0;    // vsock
   std::uint32_t vsock_port = 0;
   int fd = -1;              // fd
-  std::string command;      // exec: for sh -c
+  std::string command{};    // exec: for sh -c
   friend bool operator==(const Address&, const Address&) = default;
 };
 
