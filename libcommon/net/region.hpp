@@ -2,7 +2,12 @@
 // REGION, the one grammar for "which bytes" (r3tools(7), REGIONS), becomes a Backend:
 //
 //   PATH  file:PATH  memory:SIZE[?file=PATH]  dir:PATH?size=SIZE&chunk=SIZE  pattern:SIZE  zero:SIZE
-//   nbd://HOST[:PORT]/EXPORT  nbd+unix:///EXPORT?socket=PATH  nbd+vsock://CID:PORT/EXPORT  nbd+exec:COMMAND
+//   nbd://HOST[:PORT]/EXPORT  nbd+unix:///EXPORT?socket=PATH  nbd+vsock://CID[:PORT]/EXPORT
+//   nbd+exec:COMMAND
+//
+// What starts with a scheme (a lower-case letter, then letters, digits, + - or ., then a colon) is
+// never a plain PATH: ./a:b and file:a:b are. After file: and nbd+exec: every byte is meant as it is;
+// elsewhere %XX stands for a byte, as in any URI. Sizes go up to 2^63-1.
 //
 // Bad text throws std::invalid_argument; a region that does not open throws std::system_error.
 #pragma once
@@ -20,13 +25,16 @@
 namespace r3 {
 
 struct Region {
-  std::string scheme;  // "file", "memory", "nbd", ...
-  std::string rest;    // what stands after the colon, before '?', decoded where the scheme says so
-  std::map<std::string, std::string> parameters;
-  Address address;     // for what is reached over a connection
+  std::string scheme;  // "file" (also for a plain PATH), "memory", "nbd+unix", ...
+  std::string rest;    // the path, or the name of the export; decoded
+  std::map<std::string, std::string, std::less<>> parameters;  // what the scheme knows; decoded
+  std::uint64_t size = 0;  // memory, pattern, zero, dir (0: as it was made)
+  Address address;         // for what is reached over a connection
 };
 
 Region parse_region(std::string_view text);
+// A form that parse_region takes.
+std::string to_text(const Region& region);
 
 struct RegionOptions {
   bool read_only = false;
@@ -35,6 +43,7 @@ struct RegionOptions {
   std::chrono::milliseconds io_timeout{0};       // an outage becomes EIO after that; 0 waits for ever
 };
 
+// Opens files and makes connections; returns when the region can be used.
 std::unique_ptr<Backend> open_region(const Region& region, const RegionOptions& options);
 
 }  // namespace r3

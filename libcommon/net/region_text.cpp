@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// The grammar of regions: text to Region and back. URIs of NBD follow
+// github.com/NetworkBlockDevice/nbd, doc/uri.md.
+#include <array>
+#include <initializer_list>
+#include <stdexcept>
+
+#include "libcommon/base/sizes.hpp"
+#include "libcommon/net/nbd_protocol.hpp"
+#include "libcommon/net/region.hpp"
+
+namespace r3 {
+
+namespace {
+
+constexpr std::uint64_t kLargest = (1ULL << 63) - 1;
+
+[[noreturn]] void refuse(std::string_view text, const std::string& why) {
+  throw std::invalid_argument("region \"" + std::string(text) + "\": " + why);
+}
+
+// The scheme that `text` starts with, or empty for a plain path.
+std::string_view scheme_of(std::string_view text) {
+  const auto colon = text.find(':');
+  if (colon == text.npos || text[0] < 'a' || text[0] > 'z') return {};
+  for (const char c : text.substr(0, colon)) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (!letter && c != '+' && c != '-' && c != '.') return {};
+  }
+  return text.substr(0, colon);
+}
+
+// Runs a parser of one part, and says which region a bad part belongs to.
+template <class Parse>
+auto part_of(std::string_view text, Parse parse) {
+  try {
+    return parse();
+  } catch (const std::invalid_argument& error) {
+    refuse(text, error.what());
+  }
+}
+
+std::uint64_t parse_region_size(std::string_view text, std::string_view size) {
+  const auto bytes = part_of(text, [&] { return parse_size(size); });
+  if (bytes > kLargest) refuse(text, "no region is larger than 2^63-1 bytes");
+  return bytes;
+}
+
+// Cuts "?name=value&..." off `rest`; only the `known` names are accepted.
+void take_parameters(std::string_view text, std::string_view& rest, Region& region,
+                     std::initializer_list<std::string_view> known) {
+  if (rest.find('#') != rest.npos) refuse(text, "a # has to be written as %23");
+  const auto mark = rest.find('?');
+  if (mark == rest.npos) return;
+  std::string_view query = rest.substr(mark + 1);
+  rest = rest.substr(0, mark);
+  while (!query.empty()) {
+    const auto item = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), item.size() + 1));
+    const std::string name(item.substr(0, item.find('=')));
+    if (name.starts_with("tls-")) refuse(text, name + ": TLS is not supported");
+    bool is_known = false;
+    for (const auto each : known) is_known |= each == name;
+    if (!is_known) refuse(text, "unknown parameter \"" + name + "\"");
+    if (name.size() == item.size()) refuse(text, name + "= needs a value");
+    auto value = part_of(text, [&] { return percent_decode(item.substr(name.size() + 1)); });
+    if (!region.parameters.emplace(name, std::move(value)).second)
+      refuse(text, name + "= is given twice");
+  }
+}
+
+void refuse_zero_bytes(std::string_view text, std::string_view part) {
+  if (part.find('\0') != part.npos) refuse(text, "no zero byte is accepted there");
+}
+
+// "/EXPORT" or nothing: one slash only separates.
+std::string parse_export(std::string_view text, std::string_view path) {
+  if (path.starts_with('/')) path.remove_prefix(1);
+  auto name = part_of(text, [&] { return percent_decode(path); });
+  refuse_zero_bytes(text, name);
+  if (name.size() > nbd::kLongestName) refuse(text, "the export's name is longer than 4096 bytes");
+  return name;
+}
+
+// Cuts "//AUTHORITY" off `rest`.
+std::string_view take_authority(std::string_view text, std::string_view& rest) {
+  if (!rest.starts_with("//")) refuse(text, "// has to follow the scheme");
+  rest.remove_prefix(2);
+  const auto authority = rest.substr(0, rest.find('/'));
+  rest.remove_prefix(authority.size());
+  if (authority.find('@') != authority.npos)
+    refuse(text, "a user's name is for TLS, which is not supported");
+  return authority;
+}
+
+Address parse_server(std::string_view text, const char* prefix, std::string_view authority) {
+  const auto bracket = authority.rfind(']');
+  const bool has_port = authority.find(':', bracket == authority.npos ? 0 : bracket) != authority.npos;
+  const auto port = has_port ? "" : ":" + std::to_string(nbd::kPort);
+  auto address =
+      part_of(text, [&] { return parse_address(prefix + std::string(authority) + port); });
+  if (address.kind == Address::Kind::tcp && address.port == 0) refuse(text, "no server has port 0");
+  return address;
+}
+
+void parse_nbd_unix(std::string_view text, std::string_view rest, Region& region) {
+  take_parameters(text, rest, region, {"socket"});
+  if (!take_authority(text, rest).empty())
+    refuse(text, "nbd+unix:///EXPORT?socket=PATH is accepted, with three slashes");
+  region.rest = parse_export(text, rest);
+  const auto socket = region.parameters.find("socket");
+  if (socket == region.parameters.end()) refuse(text, "socket=PATH is missing");
+  std::string path = socket->second;
+  if (path.starts_with('@')) path.insert(0, "./");  // a file's name here; abstract is %00
+  if (path.starts_with('\0')) path[0] = '@';
+  if (path.starts_with("//")) path.insert(0, "//");
+  region.address = part_of(text, [&] { return parse_address("unix:" + path); });
+}
+
+void parse_nbd(std::string_view text, std::string_view rest, Region& region) {
+  if (region.scheme == "nbd+unix") return parse_nbd_unix(text, rest, region);
+  if (region.scheme == "nbd+exec") {
+    region.address = part_of(text, [&] { return parse_address("exec:" + std::string(rest)); });
+    return;
+  }
+  take_parameters(text, rest, region, {});
+  const auto authority = take_authority(text, rest);
+  region.rest = parse_export(text, rest);
+  region.address = parse_server(text, region.scheme == "nbd" ? "tcp://" : "vsock://", authority);
+}
+
+void parse_dir(std::string_view text, std::string_view rest, Region& region) {
+  take_parameters(text, rest, region, {"size", "chunk"});
+  region.rest = part_of(text, [&] { return percent_decode(rest); });
+  refuse_zero_bytes(text, region.rest);
+  if (region.rest.empty()) refuse(text, "dir:PATH?size=SIZE&chunk=SIZE is accepted");
+  const auto size = region.parameters.find("size");
+  if (size != region.parameters.end()) region.size = parse_region_size(text, size->second);
+  const auto chunk = region.parameters.find("chunk");
+  if (chunk != region.parameters.end()) parse_region_size(text, chunk->second);
+}
+
+void parse_computed(std::string_view text, std::string_view rest, Region& region) {
+  if (region.scheme == "memory") {
+    take_parameters(text, rest, region, {"file"});
+    for (const auto& [name, value] : region.parameters) {
+      refuse_zero_bytes(text, value);
+      if (value.empty()) refuse(text, name + "= needs a value");
+    }
+  }
+  region.size = parse_region_size(text, rest);
+}
+
+}  // namespace
+
+Region parse_region(std::string_view text) {
+  Region region;
+  const auto scheme = scheme_of(text);
+  std::string_view rest = text;
+  if (!scheme.empty()) rest.remove_prefix(scheme.size() + 1);
+  region.scheme = scheme.empty() ? "file" : scheme;
+  if (region.scheme == "file") {
+    refuse_zero_bytes(text, rest);
+    if (rest.empty()) refuse(text, "the path of a file is missing");
+    region.rest = rest;
+  } else if (scheme == "memory" || scheme == "pattern" || scheme == "zero") {
+    parse_computed(text, rest, region);
+  } else if (scheme == "dir") {
+    parse_dir(text, rest, region);
+  } else if (scheme == "nbd" || scheme == "nbd+unix" || scheme == "nbd+vsock" ||
+             scheme == "nbd+exec") {
+    parse_nbd(text, rest, region);
+  } else if (scheme.starts_with("nbds")) {
+    refuse(text, "TLS is not supported; nbd+exec:ssh HOST ... brings NBD over an encrypted channel");
+  } else {
+    // The schemes of other servers and of region helpers are to be found here.
+    refuse(text, "unknown scheme; file:, memory:, dir:, pattern:, zero:, nbd:, nbd+unix:, nbd+vsock: "
+                 "and nbd+exec: are known, and ./" + std::string(text) + " is a file");
+  }
+  return region;
+}
+
+std::string to_text(const Region& region) {
+  std::string text = region.scheme + ":";
+  if (region.scheme == "nbd+exec") return text + region.address.command;
+  if (region.scheme == "file") return text + region.rest;
+  if (region.scheme == "nbd+unix") text += "//";
+  if (region.scheme == "nbd" || region.scheme == "nbd+vsock") {
+    const std::string address = to_text(region.address);
+    text += address.substr(address.find(':') + 1);
+  }
+  if (region.scheme.starts_with("nbd")) text += "/";
+  if (region.scheme == "dir" || region.scheme.starts_with("nbd")) {
+    text += percent_encode(region.rest);
+  } else {
+    text += std::to_string(region.size);
+  }
+  char separator = '?';
+  for (const auto& [name, value] : region.parameters) {
+    text += separator + name + "=" + percent_encode(value);
+    separator = '&';
+  }
+  return text;
+}
+
+}  // namespace r3
