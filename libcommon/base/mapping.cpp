@@ -31,4 +31,9 @@ Mapping Mapping::of_file(int fd, std::uint64_t offset, std::size_t length, bool 
   return Mapping(map(length, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, offset));
 }
 
+Mapping Mapping::of_file_if_possible(int fd, std::size_t length) {
+  void* address = length > 0 ? ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+  return address == MAP_FAILED ? Mapping() : Mapping(Bytes(static_cast<std::byte*>(address), length));
+}
+
 }  // namespace r3

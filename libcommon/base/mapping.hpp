@@ -24,6 +24,8 @@ class Mapping {
   static Mapping anonymous(std::size_t length);
   // A shared mapping of a file or device; `offset` is a multiple of the page size.
   static Mapping of_file(int fd, std::uint64_t offset, std::size_t length, bool writable);
+  // The start of a file, to be read; empty if the system does not map it.
+  static Mapping of_file_if_possible(int fd, std::size_t length);
 
   Bytes bytes() const { return bytes_; }
   bool empty() const { return bytes_.empty(); }
