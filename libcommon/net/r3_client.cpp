@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/net/r3_client.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/net/r3_session.hpp"
+#include "libcommon/net/r3_slot.hpp"
+
+namespace r3 {
+
+using namespace wire;
+
+namespace {
+
+constexpr std::size_t kAhead = 4;            // requests in flight for one long read
+constexpr std::uint64_t kMostChanged = 1 * GiB;  // with one ZERO or DISCARD
+
+Header request_of(Type type, std::uint64_t offset, std::uint64_t length, std::uint8_t flags = 0) {
+  Header request;
+  request.type = static_cast<std::uint8_t>(type);
+  request.flags = flags;
+  request.offset = offset;
+  request.length = static_cast<std::uint32_t>(length);
+  if (type == Type::extents) request.aux = static_cast<std::uint32_t>(length >> 32);
+  return request;
+}
+
+}  // namespace
+
+R3Client::R3Client(R3Dial dial, const R3ClientOptions& options)
+    : session_(std::make_unique<R3Session>(std::move(dial), options)) {
+  for (std::uint32_t i = 0; i < std::max(1u, options.connections); ++i)
+    slots_.push_back(std::make_unique<R3Slot>(*session_, i));
+  slots_.front()->connect_first();
+}
+
+R3Client::~R3Client() = default;
+
+std::uint64_t R3Client::size() const { return session_->welcome().size; }
+std::uint64_t R3Client::block_size() const { return session_->welcome().block_size; }
+
+bool R3Client::read_only() const {
+  return session_->options().read_only || (session_->welcome().flags & kWelcomeReadOnly) != 0;
+}
+
+// The least loaded connection; they take turns.
+R3Slot& R3Client::pick() {
+  if (slots_.size() == 1) return *slots_.front();
+  const auto first = turn_.fetch_add(1, std::memory_order_relaxed);
+  R3Slot* best = slots_[first % slots_.size()].get();
+  for (std::size_t i = 1; i < slots_.size(); ++i) {
+    R3Slot* other = slots_[(first + i) % slots_.size()].get();
+    if (other->load() < best->load()) best = other;
+  }
+  return *best;
+}
+
+void R3Client::start_read(R3Call& call, Bytes into, std::uint64_t offset, bool background,
+                          bool more) {
+  call.request = request_of(Type::read, offset, into.size(), background ? kBackground : 0);
+  call.into = into;
+  pick().start(call, more);
+}
+
+void R3Client::wait(R3Call& call) { call.slot->wait(call); }
+
+void R3Client::read_at(Bytes into, std::uint64_t offset) { transfer(into, offset, false); }
+
+void R3Client::read_background(Bytes into, std::uint64_t offset) { transfer(into, offset, true); }
+
+void R3Client::transfer(Bytes into, std::uint64_t offset, bool background) {
+  check_read_range(size(), offset, into.size());
+  const auto most = session_->welcome().max_transfer;
+  if (into.size() <= most) {
+    if (into.empty()) return;
+    R3Call call;
+    start_read(call, into, offset, background, false);
+    return wait(call);
+  }
+  std::deque<R3Call> calls;
+  std::exception_ptr error;
+  const auto wait_for_first = [&] {
+    try {
+      wait(calls.front());
+    } catch (...) {
+      error = std::current_exception();
+    }
+    calls.pop_front();
+  };
+  while (!into.empty() && !error) {
+    const auto part = into.first(std::min<std::size_t>(into.size(), most));
+    try {
+      start_read(calls.emplace_back(), part, offset, background, false);
+    } catch (...) {
+      calls.pop_back();
+      error = std::current_exception();
+      break;
+    }
+    into = into.subspan(part.size());
+    offset += part.size();
+    if (calls.size() == kAhead) wait_for_first();
+  }
+  while (!calls.empty()) wait_for_first();
+  if (error) std::rethrow_exception(error);
+}
+
+// A change is sent until the server that answered it is the one whose answers count.
+void R3Client::change(R3Call& call) {
+  const auto& r = call.request;
+  const std::uint64_t length = r.length;
+  session_->begin_change(r.offset, length);
+  bool full = false;
+  try {
+    do {
+      pick().start(call, false);
+      wait(call);
+    } while (!session_->keep(call.request, call.payload, call.verifier, full));
+  } catch (...) {
+    session_->end_change(r.offset, length);
+    throw;
+  }
+  session_->end_change(r.offset, length);
+  if (full) flush();
+}
+
+void R3Client::write_at(ConstBytes from, std::uint64_t offset) {
+  if (read_only()) fail(EPERM, "read-only export");
+  check_write_range(size(), offset, from.size());
+  const auto most = session_->welcome().max_transfer;
+  while (!from.empty()) {
+    R3Call call;
+    call.payload = from.first(std::min<std::size_t>(from.size(), most));
+    call.request = request_of(Type::write, offset, call.payload.size());
+    change(call);
+    offset += call.payload.size();
+    from = from.subspan(call.payload.size());
+  }
+}
+
+void R3Client::zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how) {
+  if (read_only()) fail(EPERM, "read-only export");
+  check_write_range(size(), offset, length);
+  const auto flags = static_cast<std::uint8_t>((how.keep_allocated ? kKeep : 0) |
+                                               (how.only_if_fast ? kFast : 0));
+  while (length > 0) {
+    const auto part = std::min(length, kMostChanged);
+    R3Call call;
+    call.request = request_of(Type::zero, offset, part, flags);
+    change(call);
+    offset += part;
+    length -= part;
+  }
+}
+
+void R3Client::discard_at(std::uint64_t offset, std::uint64_t length) {
+  if (read_only()) fail(EPERM, "read-only export");
+  check_read_range(size(), offset, length);
+  while (length > 0) {
+    const auto part = std::min(length, kMostChanged);
+    R3Call call;
+    call.request = request_of(Type::discard, offset, part);
+    change(call);
+    offset += part;
+    length -= part;
+  }
+}
+
+void R3Client::flush() {
+  if (read_only()) return;
+  for (;;) {
+    const auto point = session_->flush_point();
+    R3Call call;
+    call.request = request_of(Type::flush, 0, 0);
+    pick().start(call, false);
+    wait(call);
+    if (session_->flushed(point, call.verifier)) return;
+  }
+}
+
+std::vector<Extent> R3Client::extents(std::uint64_t offset, std::uint64_t length, std::size_t most) {
+  check_read_range(size(), offset, length);
+  std::vector<Extent> found;
+  const auto end = offset + length;
+  while (offset < end && found.size() <= most) {
+    R3Call call;
+    call.request = request_of(Type::extents, offset, end - offset);
+    pick().start(call, false);
+    wait(call);
+    if (call.answer.empty() || call.answer.size() % 16 != 0) throw ProtocolError("extents cut off");
+    for (const std::byte* at = call.answer.data(); at < call.answer.data() + call.answer.size(); at += 16) {
+      const auto size = load_le<std::uint64_t>(at);
+      const auto kind = load_le<std::uint32_t>(at + 8);
+      if (size == 0 || size > end - offset) throw ProtocolError("extents outside of the question");
+      append_extent(found, {offset, size, (kind & 1) != 0, (kind & 2) != 0});
+      offset += size;
+    }
+  }
+  if (found.size() > most) found.resize(most);
+  return found;
+}
+
+std::vector<std::array<std::byte, 16>> R3Client::hash(std::uint64_t offset, std::uint64_t length,
+                                                      std::uint32_t chunk) {
+  check_read_range(size(), offset, length);
+  std::vector<std::array<std::byte, 16>> hashes;
+  const auto most = std::min<std::uint64_t>(std::uint64_t{chunk} * kMaxHashes, kMaxHashRange);
+  while (length > 0) {
+    const auto part = std::min(length, round_down(most, chunk));
+    R3Call call;
+    call.request = request_of(Type::hash, offset, part, kBackground);
+    call.request.aux = chunk;
+    pick().start(call, false);
+    wait(call);
+    if (call.answer.size() != (part + chunk - 1) / chunk * 16) throw ProtocolError("hashes cut off");
+    for (std::size_t at = 0; at < call.answer.size(); at += 16)
+      std::memcpy(hashes.emplace_back().data(), call.answer.data() + at, 16);
+    offset += part;
+    length -= part;
+  }
+  return hashes;
+}
+
+void R3Client::abandon() noexcept {
+  session_->stop().request();
+  for (const auto& slot : slots_) slot->abandon();
+}
+
+}  // namespace r3

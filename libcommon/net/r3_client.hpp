@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// An export of an r3/1 server as a Backend: requests in flight on one or several connections, which are
+// dialled again when they break, with what was not answered sent again. Writes that were answered but not
+// yet flushed are kept, and sent again to a server that was started anew. Never gives wrong bytes: a server
+// whose export is another one makes everything fail with ESTALE. Knows nothing of keys or addresses.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libcommon/net/r3_link.hpp"
+#include "libcommon/storage/backend.hpp"
+
+namespace r3 {
+
+class R3Session;
+class R3Slot;
+struct R3Call;
+
+struct R3Dialled {
+  std::unique_ptr<Link> link;  // after the preamble and the handshake
+  bool sums = true;            // plain mode
+};
+
+// Makes a connection, or throws; gives up on stop. Any thread may call it at any time.
+using R3Dial = std::function<R3Dialled(const Stop& stop)>;
+
+struct R3ClientOptions {
+  std::string export_name;
+  unsigned connections = 1;
+  bool read_only = false;
+  std::chrono::milliseconds connect_timeout{10'000};
+  std::chrono::milliseconds io_timeout{0};  // silence longer than this is EIO; 0 waits for ever
+  std::uint64_t replay_limit = 64 * MiB;    // of writes that are kept until a flush
+};
+
+class R3Client : public Backend {
+ public:
+  // Connects; throws what the dial throws, std::system_error when the server refuses, ProtocolError.
+  R3Client(R3Dial dial, const R3ClientOptions& options);
+  ~R3Client() override;
+
+  std::uint64_t size() const override;
+  std::uint64_t block_size() const override;
+  bool read_only() const override;
+  void read_at(Bytes into, std::uint64_t offset) override;
+  void write_at(ConstBytes from, std::uint64_t offset) override;
+  void flush() override;
+  void zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how = {}) override;
+  void discard_at(std::uint64_t offset, std::uint64_t length) override;
+  std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length, std::size_t most) override;
+  void abandon() noexcept override;
+
+  // A read that gives way to every other one on the whole way.
+  void read_background(Bytes into, std::uint64_t offset);
+  // XXH3-128 (canonical form) of each chunk of the range; the last may be short.
+  std::vector<std::array<std::byte, 16>> hash(std::uint64_t offset, std::uint64_t length,
+                                              std::uint32_t chunk);
+
+  // For who keeps many reads in flight with one thread: `call` and `into` stay until wait() returned or
+  // threw, which has to be called for each. With `more`, sending may wait for the next start or wait.
+  void start_read(R3Call& call, Bytes into, std::uint64_t offset, bool background, bool more);
+  void wait(R3Call& call);
+
+ private:
+  void transfer(Bytes into, std::uint64_t offset, bool background);
+  void change(R3Call& call);
+  R3Slot& pick();
+
+  std::unique_ptr<R3Session> session_;
+  std::vector<std::unique_ptr<R3Slot>> slots_;
+  std::atomic<unsigned> turn_{0};
+};
+
+}  // namespace r3

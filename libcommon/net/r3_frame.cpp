@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/net/r3_frame.hpp"
+
+#include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>
+#endif
+
+#include <algorithm>
+#include <cstring>
+
+#include "libcommon/base/error.hpp"
+
+namespace r3::wire {
+
+namespace {
+
+constexpr std::size_t kFirstBuffer = 16 * KiB;
+constexpr std::size_t kBatchBuffer = 256 * KiB;  // a busy connection's: many frames with one call
+
+// Where each field of the header lies; r3-protocol(7) has the same table.
+enum At : std::size_t { kType = 0, kFlags = 1, kError = 2, kPayload = 4, kId = 8, kOffset = 16,
+                        kLength = 24, kAux = 28, kPayloadSum = 32, kHeaderSum = 40 };
+static_assert(kAux + sizeof(Header::aux) == kHeaderSize);
+static_assert(kHeaderSum + sizeof(std::uint64_t) == kMaxPrelude);
+static_assert(sizeof(Header) == kHeaderSize);
+
+}  // namespace
+
+std::uint64_t checksum(ConstBytes bytes, std::uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+std::array<std::byte, 16> chunk_hash(ConstBytes bytes) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
+  std::array<std::byte, 16> out;
+  std::memcpy(out.data(), canonical.digest, out.size());
+  return out;
+}
+
+void store(std::byte* to, const Header& h) {
+  to[kType] = std::byte{h.type};
+  to[kFlags] = std::byte{h.flags};
+  store_le(to + kError, h.error);
+  store_le(to + kPayload, h.payload);
+  store_le(to + kId, h.id);
+  store_le(to + kOffset, h.offset);
+  store_le(to + kLength, h.length);
+  store_le(to + kAux, h.aux);
+}
+
+Header load(const std::byte* from) {
+  Header h;
+  h.type = std::to_integer<std::uint8_t>(from[kType]);
+  h.flags = std::to_integer<std::uint8_t>(from[kFlags]);
+  h.error = load_le<std::uint16_t>(from + kError);
+  h.payload = load_le<std::uint32_t>(from + kPayload);
+  h.id = load_le<std::uint64_t>(from + kId);
+  h.offset = load_le<std::uint64_t>(from + kOffset);
+  h.length = load_le<std::uint32_t>(from + kLength);
+  h.aux = load_le<std::uint32_t>(from + kAux);
+  return h;
+}
+
+std::string encode(const Hello& hello) {
+  std::array<std::byte, kHelloSize> fixed{};
+  store_le(fixed.data(), hello.version);
+  store_le(fixed.data() + 4, hello.features);
+  std::copy(hello.session.begin(), hello.session.end(), fixed.begin() + 8);
+  store_le(fixed.data() + 24, hello.slot);
+  store_le(fixed.data() + 28, hello.generation);
+  store_le(fixed.data() + 32, hello.flags);
+  return std::string(as_text(fixed)) + hello.name;
+}
+
+Hello decode_hello(ConstBytes payload) {
+  if (payload.size() < kHelloSize || payload.size() > kHelloSize + kMaxExportName)
+    throw ProtocolError("HELLO of the wrong length");
+  Hello hello;
+  hello.version = load_le<std::uint16_t>(payload.data());
+  hello.features = load_le<std::uint32_t>(payload.data() + 4);
+  std::copy_n(payload.begin() + 8, hello.session.size(), hello.session.begin());
+  hello.slot = load_le<std::uint32_t>(payload.data() + 24);
+  hello.generation = load_le<std::uint32_t>(payload.data() + 28);
+  hello.flags = load_le<std::uint32_t>(payload.data() + 32);
+  hello.name = as_text(payload.subspan(kHelloSize));
+  return hello;
+}
+
+std::string encode(const Welcome& welcome) {
+  std::array<std::byte, kWelcomeSize> out{};
+  store_le(out.data(), welcome.version);
+  store_le(out.data() + 2, welcome.flags);
+  store_le(out.data() + 4, welcome.features);
+  store_le(out.data() + 8, welcome.verifier);
+  store_le(out.data() + 16, welcome.size);
+  store_le(out.data() + 24, welcome.instance);
+  store_le(out.data() + 32, welcome.block_size);
+  store_le(out.data() + 36, welcome.max_transfer);
+  store_le(out.data() + 40, welcome.max_requests);
+  store_le(out.data() + 44, welcome.max_bytes);
+  return std::string(as_text(out));
+}
+
+Welcome decode_welcome(ConstBytes payload) {
+  if (payload.size() < kWelcomeSize) throw ProtocolError("HELLO reply too short");
+  const std::byte* at = payload.data();
+  Welcome w;
+  w.version = load_le<std::uint16_t>(at);
+  w.flags = load_le<std::uint16_t>(at + 2);
+  w.features = load_le<std::uint32_t>(at + 4);
+  w.verifier = load_le<std::uint64_t>(at + 8);
+  w.size = load_le<std::uint64_t>(at + 16);
+  w.instance = load_le<std::uint64_t>(at + 24);
+  w.block_size = load_le<std::uint32_t>(at + 32);
+  w.max_transfer = load_le<std::uint32_t>(at + 36);
+  w.max_requests = load_le<std::uint32_t>(at + 40);
+  w.max_bytes = load_le<std::uint32_t>(at + 44);
+  if (w.version != kVersion) throw ProtocolError("the server speaks another version of r3");
+  if (w.size > INT64_MAX) throw ProtocolError("the server names a size past 2^63");
+  if (!std::has_single_bit(w.block_size) || w.block_size > 64 * MiB)
+    throw ProtocolError("the server names an impossible block size");
+  if (w.max_transfer < 4 * KiB || w.max_transfer > kMaxTransfer || w.max_requests == 0 ||
+      w.max_bytes < w.max_transfer)
+    throw ProtocolError("the server names impossible limits");
+  return w;
+}
+
+std::uint32_t payload_limit(const Header& header, Side receiver, std::uint32_t max_transfer) {
+  const bool reply = (header.type & kReply) != 0;
+  if (reply == (receiver == Side::server)) throw ProtocolError("a frame in the wrong direction");
+  if (header.error != 0) return 0;
+  switch (static_cast<Type>(header.type & ~kReply)) {
+    case Type::hello: return reply ? 256 : kHelloSize + kMaxExportName;
+    case Type::read: return reply ? std::min(header.length, kPiece) : 0;
+    case Type::write: return reply ? 0 : std::min(header.length, max_transfer);
+    case Type::extents: return reply ? kMaxExtents * 16 : 0;
+    case Type::hash: return reply ? kMaxHashes * 16 : 0;
+    case Type::status: return reply ? 4096 : 0;
+    default: return 0;
+  }
+}
+
+std::size_t store_prelude(std::byte* to, const Header& header, ConstBytes payload, bool sums,
+                          std::uint64_t sequence) {
+  store(to, header);
+  if (!sums) return kHeaderSize;
+  store_le(to + kPayloadSum, payload.empty() ? 0 : checksum(payload));
+  store_le(to + kHeaderSum, checksum({to, kHeaderSum}, sequence));
+  return kMaxPrelude;
+}
+
+FrameReader::FrameReader(Side receiver, bool sums, std::uint32_t max_transfer)
+    : side_(receiver),
+      prelude_(sums ? kMaxPrelude : kHeaderSize),
+      max_transfer_(max_transfer),
+      buffer_(new std::byte[kFirstBuffer]),
+      capacity_(kFirstBuffer) {}
+
+Bytes FrameReader::space() {
+  const auto have = end_ - begin_;
+  if (begin_ > 0 && (have == 0 || capacity_ - end_ < capacity_ / 2)) {
+    std::memmove(buffer_.get(), buffer_.get() + begin_, have);
+    begin_ = 0;
+    end_ = have;
+  }
+  if (end_ == capacity_) {
+    auto grown = std::unique_ptr<std::byte[]>(new std::byte[capacity_ * 2]);
+    std::memcpy(grown.get(), buffer_.get(), end_);
+    buffer_ = std::move(grown);
+    capacity_ *= 2;
+  }
+  return {buffer_.get() + end_, capacity_ - end_};
+}
+
+void FrameReader::received(std::size_t bytes) {
+  // A buffer that was filled belongs to a busy connection.
+  end_ += bytes;
+  if (end_ == capacity_ && capacity_ < kBatchBuffer) space();
+}
+
+const Header* FrameReader::header() {
+  if (header_) return &*header_;
+  if (end_ - begin_ < prelude_) return nullptr;
+  const std::byte* at = buffer_.get() + begin_;
+  if (prelude_ == kMaxPrelude) {
+    if (load_le<std::uint64_t>(at + kHeaderSum) != checksum({at, kHeaderSum}, sequence_))
+      throw ProtocolError("a frame header fails its checksum");
+    payload_sum_ = load_le<std::uint64_t>(at + kPayloadSum);
+  }
+  const Header header = load(at);
+  if (header.payload > payload_limit(header, side_, max_transfer_))
+    throw ProtocolError("a frame promises " + std::to_string(header.payload) + " bytes of payload");
+  header_ = header;
+  return &*header_;
+}
+
+std::optional<ConstBytes> FrameReader::payload() {
+  const Header* current = header();
+  if (!current || end_ - begin_ - prelude_ < current->payload) return std::nullopt;
+  const ConstBytes whole(buffer_.get() + begin_ + prelude_, current->payload);
+  check_payload(whole);
+  return whole;
+}
+
+void FrameReader::pop() { advance(prelude_ + header_->payload); }
+
+std::size_t FrameReader::take(Bytes into) {
+  const auto bytes = std::min(into.size(), end_ - begin_ - prelude_);
+  if (bytes > 0) std::memcpy(into.data(), buffer_.get() + begin_ + prelude_, bytes);
+  begin_ += bytes;
+  return bytes;
+}
+
+void FrameReader::pop_taken(ConstBytes payload) {
+  check_payload(payload);
+  advance(prelude_);
+}
+
+void FrameReader::check_payload(ConstBytes payload) const {
+  if (prelude_ == kMaxPrelude && !payload.empty() && checksum(payload) != payload_sum_)
+    throw ProtocolError("a payload fails its checksum");
+}
+
+void FrameReader::advance(std::size_t bytes) {
+  begin_ += bytes;
+  header_.reset();
+  ++sequence_;
+}
+
+}  // namespace r3::wire

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// How data are made smaller on the wire, and back: all zero, 8 bytes that repeat, zstd when it pays. Knows
+// nothing of frames but the three flags that say which form was taken.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "libcommon/base/bytes.hpp"
+
+namespace r3::wire {
+
+// Whether compressing pays, from what it brought and cost lately, and from how fast the link carries bytes.
+// Used by one thread.
+class Thrift {
+ public:
+  using Seconds = std::chrono::duration<double>;
+
+  // `wire_rate`: bytes a second that the link carried while it was the limit; 0: it never was.
+  bool worth_trying(double wire_rate);
+  void compressed(std::size_t from, std::size_t to, Seconds took);
+
+ private:
+  double seconds_per_byte_ = 0;  // of compressing
+  double ratio_ = 1;             // bytes after, a byte before
+  unsigned skipped_ = 0;         // pieces since the last try
+};
+
+struct Packed {
+  std::uint8_t flags = 0;
+  ConstBytes bytes;  // in `data` itself or in the packer
+};
+
+// One direction's compressor; used by one thread.
+class Packer {
+ public:
+  Packer();
+  ~Packer();
+  // `data` in its smallest form that pays. The result lives until the next call.
+  Packed pack(ConstBytes data, bool may_compress, double wire_rate);
+
+ private:
+  struct Zstd;
+  Thrift thrift_;
+  std::unique_ptr<Zstd> zstd_;
+};
+
+class Unpacker {
+ public:
+  Unpacker();
+  ~Unpacker();
+  // Fills the whole of `into`, or throws ProtocolError: never more, whatever the payload promises.
+  void unpack(std::uint8_t flags, ConstBytes payload, Bytes into);
+
+ private:
+  struct Zstd;
+  std::unique_ptr<Zstd> zstd_;
+};
+
+}  // namespace r3::wire

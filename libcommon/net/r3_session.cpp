@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/net/r3_session.hpp"
+
+#include <sys/random.h>
+
+#include <algorithm>
+
+#include "libcommon/base/error.hpp"
+
+namespace r3 {
+
+R3Session::R3Session(R3Dial dial, const R3ClientOptions& options)
+    : dial_(std::move(dial)), options_(options) {
+  if (::getrandom(id_.data(), id_.size(), 0) != static_cast<ssize_t>(id_.size()))
+    fail(errno, "getrandom");
+}
+
+wire::Hello R3Session::hello(std::uint32_t slot, std::uint32_t generation) const {
+  wire::Hello hello;
+  hello.features = wire::kFeatureZstd | wire::kFeatureHash | wire::kFeatureExtents |
+                   wire::kFeatureZero | wire::kFeatureDiscard;
+  hello.session = id_;
+  hello.slot = slot;
+  hello.generation = generation;
+  hello.flags = options_.read_only ? wire::kHelloReadOnly : 0;
+  hello.name = options_.export_name;
+  return hello;
+}
+
+void R3Session::welcomed(const wire::Welcome& welcome,
+                         const std::function<void(const std::deque<Unflushed>&)>& replay) {
+  std::lock_guard lock(mutex_);
+  if (!known_) {
+    welcome_ = welcome;
+    verifier_ = welcome.verifier;
+    known_ = true;
+    return;
+  }
+  const bool lost = welcome.verifier != verifier_ && welcome.instance != welcome_.instance;
+  if (lost || welcome.size != welcome_.size || welcome.block_size != welcome_.block_size ||
+      welcome.max_transfer < welcome_.max_transfer || welcome.max_requests < welcome_.max_requests ||
+      welcome.max_bytes < welcome_.max_bytes) {
+    dead_ = ESTALE;
+    fail(ESTALE, "the server's export is not the one of before");
+  }
+  if (welcome.verifier == verifier_) return;
+  replay(unflushed_);
+  verifier_ = welcome.verifier;
+}
+
+void R3Session::begin_change(std::uint64_t offset, std::uint64_t length) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] {
+    return std::none_of(changing_.begin(), changing_.end(), [&](const Range& r) {
+      return offset < r.offset + r.length && r.offset < offset + length;
+    });
+  });
+  changing_.push_back({offset, length});
+}
+
+void R3Session::end_change(std::uint64_t offset, std::uint64_t length) noexcept {
+  {
+    std::lock_guard lock(mutex_);
+    const auto range = std::find_if(changing_.begin(), changing_.end(), [&](const Range& r) {
+      return r.offset == offset && r.length == length;
+    });
+    *range = changing_.back();
+    changing_.pop_back();
+  }
+  changed_.notify_all();
+}
+
+bool R3Session::keep(const wire::Header& request, ConstBytes data, std::uint64_t verifier,
+                     bool& full) {
+  std::lock_guard lock(mutex_);
+  if (verifier != verifier_) return false;
+  unflushed_.push_back({request, {data.begin(), data.end()}});
+  unflushed_.back().request.flags &= static_cast<std::uint8_t>(~wire::kFast);
+  kept_bytes_ += data.size() + sizeof(Unflushed);
+  full = kept_bytes_ > options_.replay_limit;
+  return true;
+}
+
+std::uint64_t R3Session::flush_point() {
+  std::lock_guard lock(mutex_);
+  return first_ + unflushed_.size();
+}
+
+bool R3Session::flushed(std::uint64_t point, std::uint64_t verifier) {
+  std::lock_guard lock(mutex_);
+  if (verifier != verifier_) return false;
+  for (; first_ < point; ++first_) {
+    kept_bytes_ -= unflushed_.front().data.size() + sizeof(Unflushed);
+    unflushed_.pop_front();
+  }
+  return true;
+}
+
+}  // namespace r3

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the connections of one r3/1 client have in common: who the server is, what it granted, and the writes
+// that a restart of the server could lose. Part of r3_client.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <vector>
+
+#include "libcommon/net/r3_client.hpp"
+#include "libcommon/net/r3_frame.hpp"
+
+namespace r3 {
+
+// A change that the server has answered, and no flush since then.
+struct Unflushed {
+  wire::Header request;
+  std::vector<std::byte> data;  // of a WRITE
+
+  std::uint64_t size() const { return request.length | std::uint64_t{request.aux} << 32; }
+};
+
+class R3Session {
+ public:
+  R3Session(R3Dial dial, const R3ClientOptions& options);
+
+  const wire::Welcome& welcome() const { return welcome_; }  // of the first connection: limits, size
+  const R3ClientOptions& options() const { return options_; }
+  Stop& stop() { return stop_; }
+  const R3Dial& dial() const { return dial_; }
+  wire::Hello hello(std::uint32_t slot, std::uint32_t generation) const;
+
+  // A connection's HELLO was answered. `replay` is called, with nobody else in the session, when the
+  // server is not the one that answered the changes given to it: they have to be made again before
+  // anything else. Throws ESTALE for another export than before.
+  void welcomed(const wire::Welcome& welcome,
+                const std::function<void(const std::deque<Unflushed>&)>& replay);
+
+  // ESTALE once the server's export was another one; for good.
+  int dead() const { return dead_.load(std::memory_order_relaxed); }
+
+  // Holds the caller back while another change to the same bytes is in flight: their order would be lost
+  // when they are sent again.
+  void begin_change(std::uint64_t offset, std::uint64_t length);
+  void end_change(std::uint64_t offset, std::uint64_t length) noexcept;
+  // The server with this verifier answered the change. False: it is gone, the change has to be sent again.
+  // `full`: time to flush.
+  bool keep(const wire::Header& request, ConstBytes data, std::uint64_t verifier, bool& full);
+  // Where a flush stands that is sent now; what it made durable.
+  std::uint64_t flush_point();
+  bool flushed(std::uint64_t point, std::uint64_t verifier);
+
+ private:
+  const R3Dial dial_;
+  const R3ClientOptions options_;
+  std::array<std::byte, 16> id_;
+  Stop stop_;
+  std::atomic<int> dead_{0};
+
+  std::mutex mutex_;
+  bool known_ = false;                // guarded by mutex_: welcome_ is set (then it stays)
+  wire::Welcome welcome_;
+  std::uint64_t verifier_ = 0;        // guarded by mutex_
+  std::deque<Unflushed> unflushed_;   // guarded by mutex_
+  std::uint64_t first_ = 0;           // guarded by mutex_: the number of unflushed_.front()
+  std::uint64_t kept_bytes_ = 0;      // guarded by mutex_
+  struct Range { std::uint64_t offset, length; };
+  std::vector<Range> changing_;       // guarded by mutex_
+  std::condition_variable changed_;
+};
+
+}  // namespace r3

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/net/r3_slot.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/base/log.hpp"
+#include "libcommon/net/r3_errors.hpp"
+
+namespace r3 {
+
+using namespace wire;
+
+namespace {
+
+constexpr std::size_t kCork = 16 * KiB;
+constexpr std::uint32_t kMostCalls = 4096;
+constexpr std::uint32_t kDirect = 16 * KiB;  // payloads from here on are received in place
+constexpr int kStuck = 15'000;               // ms without a byte: the connection is dead
+constexpr std::chrono::seconds kQuiet{5};    // then ask whether anybody is there
+constexpr std::uint64_t kPingId = ~std::uint64_t{0};
+
+std::uint64_t credit_bytes(const Header& request) {
+  const auto type = static_cast<Type>(request.type);
+  return type == Type::read || type == Type::write ? request.length : 0;
+}
+
+}  // namespace
+
+R3Slot::R3Slot(R3Session& session, std::uint32_t index) : session_(session), index_(index) {}
+
+R3Slot::~R3Slot() {
+  if (link_ && up_) link_->finish();
+}
+
+void R3Slot::connect_first() { dial(); }
+
+void R3Slot::start(R3Call& call, bool more) {
+  {
+    Lock lock(mutex_);
+    call.slot = this;
+    call.done = false;
+    call.error = 0;
+    call.got = 0;
+    call.sent_on = 0;
+    call.started = Clock::now();
+    const auto bytes = credit_bytes(call.request);
+    const Welcome& limits = session_.welcome();
+    if (calls_.empty()) {
+      calls_.resize(std::min<std::uint32_t>(limits.max_requests, kMostCalls));
+      for (std::uint32_t i = 0; i < calls_.size(); ++i) free_.push_back(i);
+    }
+    const auto has_credit = [&] {
+      return !free_.empty() && (bytes_ == 0 || bytes_ + bytes <= limits.max_bytes);
+    };
+    if (!has_credit()) {
+      lock.unlock();
+      send_corked();
+      lock.lock();
+      std::condition_variable mine;
+      starving_.push_back(&mine);
+      try {
+        drive(lock, mine, call.started, has_credit);
+      } catch (...) {
+        std::erase(starving_, &mine);
+        throw;
+      }
+      std::erase(starving_, &mine);
+    }
+    const std::uint32_t place = free_.back();
+    free_.pop_back();
+    calls_[place] = &call;
+    call.request.id = std::uint64_t{++serial_} << 32 | place;
+    bytes_ += bytes;
+    ++in_flight_;
+  }
+  std::lock_guard sending(sending_);
+  {
+    // Without a connection, whoever waits first dials and sends; a new one may have done so by now.
+    Lock lock(mutex_);
+    if (!up_ || call.done || call.sent_on == connection_) return;
+    call.sent_on = connection_;
+  }
+  try {
+    append(call.request, call.payload);
+    if (!more || corked_.size() >= kCork || !call.payload.empty()) send_out(call.payload);
+  } catch (const std::system_error&) {
+    break_off();
+  }
+}
+
+void R3Slot::append(const Header& request, ConstBytes payload) {
+  Header header = request;
+  header.payload = static_cast<std::uint32_t>(payload.size());
+  const auto at = corked_.size();
+  corked_.resize(at + kMaxPrelude);
+  corked_.resize(at + store_prelude(corked_.data() + at, header, payload, sums_, sent_++));
+}
+
+void R3Slot::send_out(ConstBytes payload) {
+  const iovec parts[] = {{corked_.data(), corked_.size()},
+                         {const_cast<std::byte*>(payload.data()), payload.size()}};
+  write_all(*link_, {parts, payload.empty() ? 1u : 2u}, session_.stop(), kStuck);
+  corked_.clear();
+}
+
+void R3Slot::send_corked() {
+  std::lock_guard sending(sending_);
+  if (corked_.empty()) return;
+  try {
+    send_out({});
+  } catch (const std::system_error&) {
+    break_off();
+  }
+}
+
+void R3Slot::wait(R3Call& call) {
+  send_corked();
+  std::condition_variable mine;
+  Lock lock(mutex_);
+  call.waiter = &mine;
+  try {
+    drive(lock, mine, call.started, [&] { return call.done; });
+  } catch (...) {
+    if (!call.done) cancel(lock, call);
+    throw;
+  }
+  if (call.error != 0) fail(call.error, "r3 server");
+}
+
+template <class Done>
+void R3Slot::drive(Lock& lock, std::condition_variable& mine, Clock::time_point since, Done done) {
+  while (!done()) {
+    if (session_.stop().requested()) fail(ESHUTDOWN, "r3 server");
+    if (const int error = session_.dead()) fail(error, "r3 server");
+    const auto until = give_up_at(since);
+    if (Clock::now() >= until) fail(EIO, "r3 server: no answer");
+    if (!leader_) {
+      leader_ = true;
+      lead(lock, until);
+      leader_ = false;
+    } else {
+      waiting_.push_back(&mine);
+      if (until == Clock::time_point::max()) mine.wait(lock);
+      else mine.wait_until(lock, until);
+      std::erase(waiting_, &mine);
+    }
+  }
+  if (!leader_) promote();
+}
+
+R3Slot::Clock::time_point R3Slot::give_up_at(Clock::time_point since) const {
+  const auto time = session_.options().io_timeout;
+  if (time.count() == 0) return Clock::time_point::max();
+  return std::max(since, heard_) + time;
+}
+
+void R3Slot::promote() {
+  if (!waiting_.empty()) waiting_.front()->notify_one();
+}
+
+void R3Slot::finish(R3Call& call, int error) {
+  const auto place = static_cast<std::uint32_t>(call.request.id);
+  call.error = error;
+  call.done = true;
+  calls_[place] = nullptr;
+  free_.push_back(place);
+  bytes_ -= credit_bytes(call.request);
+  --in_flight_;
+  if (call.waiter) call.waiter->notify_one();
+  for (std::condition_variable* one : starving_) one->notify_one();
+}
+
+// The request may still be under way: only the end of its connection makes sure that it has no effect
+// later (the next HELLO waits for what the old connection does).
+void R3Slot::cancel(Lock& lock, R3Call& call) {
+  if (!leader_) promote();
+  if (link_) link_->shut_down();
+  unpinned_.wait(lock, [&] { return !pinned_; });
+  if (!call.done) finish(call, EIO);
+}
+
+void R3Slot::break_off() noexcept {
+  Lock lock(mutex_);
+  if (link_) link_->shut_down();
+}
+
+void R3Slot::abandon() noexcept {
+  Lock lock(mutex_);
+  for (std::condition_variable* one : waiting_) one->notify_one();
+}
+
+void R3Slot::lead(Lock& lock, Clock::time_point until) {
+  try {
+    if (up_) return receive(lock, until);
+    lock.unlock();
+    if (back_off(until)) dial();
+    lock.lock();
+  } catch (const std::exception& error) {
+    if (!lock.owns_lock()) lock.lock();
+    log_debug(std::string("r3 connection: ") + error.what());
+    if (link_) link_->shut_down();
+    up_ = false;
+    ++failures_;
+  }
+  if (pinned_) {
+    pinned_ = false;
+    unpinned_.notify_all();
+  }
+}
+
+void R3Slot::receive(Lock& lock, Clock::time_point until) {
+  // While long answers come, little is read ahead: the rest of them is received where it belongs.
+  const bool expect_long = bytes_ >= kDirect * in_flight_.load();
+  lock.unlock();
+  Bytes space = reader_->space();
+  if (expect_long && space.size() > kCork) space = space.first(kCork);
+  auto n = link_->read_some(space);
+  if (!n) {
+    wait_for_bytes(until);
+    n = link_->read_some(space);
+  }
+  lock.lock();
+  if (!n) return;
+  if (*n == 0) fail(ECONNRESET, "the server closed the connection");
+  reader_->received(*n);
+  heard_ = Clock::now();
+  asked_ = {};
+  take_frames(lock);
+}
+
+void R3Slot::wait_for_bytes(Clock::time_point until) {
+  if (link_->holds_input()) return;
+  const auto quiet = Clock::now() + kQuiet;
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(std::min(until, quiet) - Clock::now());
+  const auto timeout = std::max<int>(0, static_cast<int>(left.count()));
+  if (wait_for(link_->input(), POLLIN, session_.stop(), timeout) != Wait::timed_out) return;
+  if (until < quiet) return;
+  if (asked_ == Clock::time_point{}) {
+    asked_ = Clock::now();
+    std::lock_guard sending(sending_);
+    Header ping;
+    ping.type = static_cast<std::uint8_t>(Type::ping);
+    ping.id = kPingId;
+    append(ping, {});
+    send_out({});
+  } else if (Clock::now() - asked_ > std::chrono::milliseconds(kStuck)) {
+    fail(ETIMEDOUT, "the server is silent");
+  }
+}
+
+void R3Slot::take_frames(Lock& lock) {
+  while (const Header* reply = reader_->header()) {
+    const bool data = reply->type == (static_cast<std::uint8_t>(Type::read) | kReply);
+    if (const auto payload = reader_->payload()) {
+      take_reply(*reply, *payload);
+      reader_->pop();
+    } else if (data && reply->payload >= kDirect && (reply->flags & kZstd) == 0) {
+      take_long(lock, *reply);
+    } else {
+      return;
+    }
+    failures_ = 0;
+  }
+}
+
+R3Call& R3Slot::call_of(const Header& reply) {
+  const auto place = static_cast<std::uint32_t>(reply.id);
+  R3Call* call = place < calls_.size() ? calls_[place] : nullptr;
+  if (!call || call->request.id != reply.id || reply.type != (call->request.type | kReply))
+    throw ProtocolError("an answer to no request");
+  return *call;
+}
+
+void R3Slot::take_reply(const Header& reply, ConstBytes payload) {
+  if (reply.id == kPingId && reply.type == (static_cast<std::uint8_t>(Type::ping) | kReply)) return;
+  R3Call& call = call_of(reply);
+  if (reply.error != 0) return finish(call, is_wire_error(reply.error) ? reply.error : EIO);
+  switch (static_cast<Type>(call.request.type)) {
+    case Type::read:
+      unpacker_.unpack(reply.flags, payload, place_of(call, reply));
+      return got_data(call, reply);
+    case Type::extents:
+    case Type::hash: call.answer.assign(payload.begin(), payload.end()); break;
+    default: call.verifier = reply.offset;
+  }
+  finish(call, 0);
+}
+
+// Where the piece belongs: right behind the last one, and inside what was asked for.
+Bytes R3Slot::place_of(const R3Call& call, const Header& reply) const {
+  if (reply.offset != call.request.offset + call.got ||
+      reply.length > call.into.size() - call.got)
+    throw ProtocolError("a piece of data that was not asked for");
+  return call.into.subspan(call.got, reply.length);
+}
+
+void R3Slot::got_data(R3Call& call, const Header& reply) {
+  call.got += reply.length;
+  const bool whole = call.got == call.into.size();
+  if (whole == ((reply.flags & kMore) != 0) || (!whole && reply.length == 0))
+    throw ProtocolError("data that end too early or too late");
+  if (whole) finish(call, 0);
+}
+
+void R3Slot::take_long(Lock& lock, const Header& frame) {
+  const Header reply = frame;
+  R3Call& call = call_of(reply);
+  const Bytes into = place_of(call, reply);
+  if (reply.payload != into.size()) throw ProtocolError("a payload of the wrong length");
+  pinned_ = true;
+  lock.unlock();
+  const auto there = reader_->take(into);
+  if (read_all(*link_, into.subspan(there), session_.stop(), kStuck) < into.size() - there)
+    fail(ECONNRESET, "the server closed the connection");
+  reader_->pop_taken(into);
+  lock.lock();
+  pinned_ = false;
+  unpinned_.notify_all();
+  got_data(call, reply);
+}
+
+}  // namespace r3

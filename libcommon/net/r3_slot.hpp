@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection of an r3/1 client, dialled again for as long as somebody waits on it. It has no thread of
+// its own: of those that wait for answers one receives for all (the leader), so that a lone request needs
+// no hand-over between threads. Part of r3_client.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/r3_payload.hpp"
+#include "libcommon/net/r3_session.hpp"
+
+namespace r3 {
+
+// One request and what becomes of it. Its owner fills the first part, and keeps it all in place until
+// R3Slot::wait() returned or threw.
+struct R3Call {
+  wire::Header request;
+  ConstBytes payload;  // of a WRITE
+  Bytes into;          // of a READ; `request.length` bytes
+
+  std::vector<std::byte> answer;   // of EXTENTS and HASH
+  std::uint64_t verifier = 0;      // of the server that made the change
+  int error = 0;
+
+  // The slot's, guarded by its mutex_.
+  R3Slot* slot = nullptr;
+  bool done = false;
+  std::uint32_t got = 0;  // bytes of `into`
+  std::uint64_t sent_on = 0;  // the number of the connection
+  std::condition_variable* waiter = nullptr;
+  std::chrono::steady_clock::time_point started;
+};
+
+class R3Slot {
+ public:
+  R3Slot(R3Session& session, std::uint32_t index);
+  ~R3Slot();
+
+  // Connects, or throws why not. For the first slot, at the start.
+  void connect_first();
+
+  // Sends the request, or leaves that to the next dial. With `more`, sending may wait for the next call.
+  void start(R3Call& call, bool more);
+  // Until the answer is there; throws what it says (std::system_error), EIO after the time-out,
+  // ESHUTDOWN after abandon().
+  void wait(R3Call& call);
+  void abandon() noexcept;
+  // Requests in flight; a hint.
+  std::size_t load() const { return in_flight_.load(std::memory_order_relaxed); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using Lock = std::unique_lock<std::mutex>;
+
+  // Of the sender; under sending_.
+  void append(const wire::Header& request, ConstBytes payload);
+  void send_out(ConstBytes payload);
+  void send_corked();
+
+  // Waits until done(), leading or following. Throws as wait() does.
+  template <class Done>
+  void drive(Lock& lock, std::condition_variable& mine, Clock::time_point since, Done done);
+  Clock::time_point give_up_at(Clock::time_point since) const;
+  void promote();
+  void finish(R3Call& call, int error);
+  void cancel(Lock& lock, R3Call& call);
+  void break_off() noexcept;
+
+  // The leader's. They unlock while they wait; errors end the connection, not the call.
+  void lead(Lock& lock, Clock::time_point until);
+  void receive(Lock& lock, Clock::time_point until);
+  void wait_for_bytes(Clock::time_point until);
+  void take_frames(Lock& lock);
+  R3Call& call_of(const wire::Header& reply);
+  void take_reply(const wire::Header& reply, ConstBytes payload);
+  Bytes place_of(const R3Call& call, const wire::Header& reply) const;
+  void take_long(Lock& lock, const wire::Header& reply);
+  void got_data(R3Call& call, const wire::Header& reply);
+
+  // r3_dial.cpp: of the leader, without the lock.
+  bool back_off(Clock::time_point until);
+  void dial();
+  struct Dialling;
+  void greet(Dialling& to);
+  void replay(Dialling& to, const std::deque<Unflushed>& changes);
+  void take_over(Dialling& to);
+
+  R3Session& session_;
+  const std::uint32_t index_;
+  std::uint32_t generation_ = 0;  // the leader's
+
+  // Taken before mutex_. Guards writing to link_, corked_ and sent_.
+  std::mutex sending_;
+  std::vector<std::byte> corked_;
+  std::uint64_t sent_ = 0;  // frames of this connection
+  wire::Packer packer_;
+
+  std::mutex mutex_;
+  std::unique_ptr<Link> link_;  // changed with both locks held
+  std::unique_ptr<wire::FrameReader> reader_;  // the leader's
+  wire::Unpacker unpacker_;                    // the leader's
+  bool sums_ = true;
+  bool up_ = false;        // guarded by mutex_
+  std::uint64_t connection_ = 0;  // guarded by mutex_: the number of link_
+  bool leader_ = false;    // guarded by mutex_: somebody receives or dials
+  bool pinned_ = false;    // guarded by mutex_: the leader uses a call's memory without the lock
+  std::condition_variable unpinned_;
+  std::vector<R3Call*> calls_;             // guarded by mutex_: by the low half of the id
+  std::vector<std::uint32_t> free_;        // guarded by mutex_: unused places in calls_
+  std::vector<std::condition_variable*> waiting_;   // guarded by mutex_: who could lead
+  std::vector<std::condition_variable*> starving_;  // guarded by mutex_: who waits for credits
+  std::uint64_t bytes_ = 0;                // guarded by mutex_: in flight
+  std::uint32_t serial_ = 0;               // guarded by mutex_
+  Clock::time_point heard_{};              // guarded by mutex_: when bytes last came
+  Clock::time_point asked_{};              // the leader's: when a PING was last sent
+  unsigned failures_ = 0;                  // the leader's: connections in a row without an answer
+  std::atomic<std::size_t> in_flight_{0};
+};
+
+}  // namespace r3

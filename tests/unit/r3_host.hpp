@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// An r3/1 server in this process for tests: each dial is a socket pair with a thread at its other end. It can
+// be killed (all connections break off) and started again.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/base/tasks.hpp"
+#include "libcommon/net/r3_client.hpp"
+#include "libcommon/net/r3_server.hpp"
+
+namespace r3::test {
+
+class R3Host {
+ public:
+  explicit R3Host(std::vector<R3Export> exports, R3ServerOptions options = {})
+      : exports_(std::move(exports)), options_(options) { start(); }
+  ~R3Host() { kill(); }
+
+  void start() {
+    std::lock_guard lock(mutex_);
+    server_ = std::make_unique<R3Server>(exports_, options_);
+    threads_ = std::make_unique<TaskGroup>();
+  }
+
+  // As kill -9: what has been received may or may not be done, no answer gets out.
+  void kill() {
+    std::unique_ptr<TaskGroup> threads;
+    {
+      std::lock_guard lock(mutex_);
+      for (const auto& link : links_)
+        if (const auto alive = link.lock()) alive->shut_down();
+      links_.clear();
+      threads = std::move(threads_);
+    }
+    threads.reset();
+  }
+
+  R3Dial dial() {
+    return [this](const Stop&) {
+      SocketPair pair = make_socket_pair();
+      std::lock_guard lock(mutex_);
+      if (!threads_) fail(ECONNREFUSED, "host");
+      std::shared_ptr<Link> link = make_plain_link(Channel(std::move(pair.theirs)));
+      links_.push_back(link);
+      threads_->spawn([this, link, &stop = threads_->stop()] {
+        try {
+          server_->serve(*link, true, {}, stop);
+        } catch (const std::exception&) {
+          // The client sees the end of the connection.
+        }
+        link->shut_down();
+      });
+      return R3Dialled{make_plain_link(Channel(std::move(pair.ours))), true};
+    };
+  }
+
+  std::unique_ptr<R3Client> client(R3ClientOptions options = {}) {
+    return std::make_unique<R3Client>(dial(), options);
+  }
+  R3Server& server() { return *server_; }
+  void replace(std::vector<R3Export> exports) { exports_ = std::move(exports); }
+
+ private:
+  std::vector<R3Export> exports_;
+  const R3ServerOptions options_;
+  std::mutex mutex_;
+  std::unique_ptr<R3Server> server_;  // guarded by mutex_
+  std::vector<std::weak_ptr<Link>> links_;  // guarded by mutex_
+  std::unique_ptr<TaskGroup> threads_;  // guarded by mutex_
+};
+
+}  // namespace r3::test
