@@ -9,6 +9,7 @@ BIN=${BIN:-$ROOT/build}
 export ROOT BIN LC_ALL=C.UTF-8
 
 servers=() # pids that teardown stops
+started=0  # how many servers this test has started
 
 # need WHAT CMD...: the test needs WHAT, which is there if CMD succeeds. If not, the test is skipped
 # with the reason, or fails when STRICT=1.
@@ -40,7 +41,8 @@ eventually() {
 # start_server NAME ARGS...: starts the tool in the background and waits until it says that it is ready.
 # Sets server_pid, and server_out and server_err: the files with what it prints.
 start_server() {
-  local name=$1 stem=$BATS_TEST_TMPDIR/server-${#servers[@]}
+  local name=$1 stem
+  stem=$BATS_TEST_TMPDIR/server-$((++started))
   shift
   server_out=$stem.out server_err=$stem.err
   mkfifo "$stem.ready"

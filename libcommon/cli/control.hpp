@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control socket (--control ADDR): one word a line in, one JSON object a line out. Which words there
-// are is the tool's business; this knows only how they travel.
+// are is the tool's business; this knows only how they travel, and when they may be answered.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 
+#include "libcommon/base/fd.hpp"
+#include "libcommon/base/stop.hpp"
 #include "libcommon/cli/events.hpp"
+#include "libcommon/net/address.hpp"
 
 namespace r3 {
 
@@ -16,14 +21,47 @@ class Control {
  public:
   using Answer = std::function<Json()>;
 
-  // What `word` does. Before serve(); the answer runs in a thread of the socket's, several may at once.
-  // An answer that throws is reported as {"error":"..."}.
+  // What `word` does, from Opened on until it ends. The answer runs in a thread of the socket's, several
+  // may run at once; one that waits also waits on the tool's stop. One that throws is reported as
+  // {"error":"..."}; one that begins with {"answer":"no" makes --ask end with 3. The members that
+  // `status` answers follow those that every tool has.
   void on(const std::string& word, Answer answer);
-  // The words are known, the answers are asked for: the JSON line for one input line.
-  std::string reply_to(std::string_view line) const;
+
+  // While one of these lives, the words given to on() are answered, so what they use must live at
+  // least as long. Its end waits for the answers under way. serve_until_stopped() holds one; only a
+  // tool that works without it makes its own.
+  class Opened {
+   public:
+    explicit Opened(Control& control);
+    ~Opened();
+    Opened(const Opened&) = delete;
+    Opened& operator=(const Opened&) = delete;
+
+   private:
+    Control& control_;
+  };
+
+  // The words that every tool has; for run(), before any thread asks.
+  void set_own(const std::string& word, Answer answer) { own_[word] = std::move(answer); }
+  // The JSON object for one input line.
+  Json answer_to(std::string_view line) noexcept;
+  std::string reply_to(std::string_view line) noexcept { return answer_to(line).text(); }
 
  private:
-  std::map<std::string, Answer, std::less<>> answers_;
+  using Words = std::map<std::string, Answer, std::less<>>;
+  Json find_answer(std::string_view word);
+
+  Words own_;
+  std::shared_mutex mutex_;  // held, shared, while an answer of the tool's runs
+  Words words_;              // guarded by mutex_
+  bool open_ = false;        // guarded by mutex_
+  std::atomic<bool> closing_{false};
 };
+
+// Answers the lines of one connection until its peer leaves or the stop is requested.
+void serve_control(int socket, Control& control, const Stop& stop);
+
+// The client: sends `word`, returns the line that comes back.
+std::string ask_control(const Address& address, const std::string& word);
 
 }  // namespace r3

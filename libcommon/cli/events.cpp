@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/cli/events.hpp"
 
+#include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cmath>
 #include <cstdio>
 
 namespace r3 {
@@ -40,56 +43,96 @@ std::string quote(std::string_view text) {
   return out + "\"";
 }
 
+// Writes the whole line, unless the reader does not take it within `patience_ms`; returns an errno.
+int write_line(int fd, std::string_view line, int patience_ms) {
+  while (!line.empty()) {
+    pollfd watched{fd, POLLOUT, 0};
+    const int ready = ::poll(&watched, 1, patience_ms);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) return EAGAIN;
+    const auto n = ::write(fd, line.data(), line.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno;
+    line.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return 0;
+}
+
 }  // namespace
 
-Json& Json::member(std::string_view name, std::string_view value) {
-  if (!members_.empty()) members_ += ",";
-  members_ += quote(name) + ":";
-  members_ += value;
+Json& Json::add_raw(std::string_view name, std::string_view value) {
+  members_.push_back({std::string(name), std::string(value)});
   return *this;
 }
 
 Json& Json::add(std::string_view name, std::string_view text) {
-  return member(name, quote(text));
+  return add_raw(name, quote(text));
 }
 
 Json& Json::add(std::string_view name, std::uint64_t number) {
-  return member(name, std::to_string(number));
+  return add_raw(name, std::to_string(number));
 }
 
 Json& Json::add(std::string_view name, int number) {
-  return member(name, std::to_string(number));
+  return add_raw(name, std::to_string(number));
 }
 
 Json& Json::add(std::string_view name, double number) {
+  if (!std::isfinite(number)) return add_raw(name, "null");
   char text[40];
-  std::snprintf(text, sizeof text, "%.6g", number);
-  return member(name, text);
+  std::snprintf(text, sizeof text, "%.9g", number);
+  return add_raw(name, text);
 }
 
 Json& Json::add(std::string_view name, bool value) {
-  return member(name, value ? "true" : "false");
+  return add_raw(name, value ? "true" : "false");
 }
 
-Json& Json::add_raw(std::string_view name, std::string_view value) {
-  return member(name, value);
+Json& Json::add_all(const Json& other) {
+  for (const Member& member : other.members_) add_raw(member.name, member.value);
+  return *this;
+}
+
+std::string Json::text() const {
+  std::string out;
+  for (const Member& member : members_)
+    out += (out.empty() ? "{" : ",") + quote(member.name) + ":" + member.value;
+  return out.empty() ? "{}" : out + "}";
+}
+
+Events::Events(const std::vector<int>& fds) {
+  for (const int fd : fds) sinks_.push_back({fd});
 }
 
 void Events::send(const Json& event) noexcept {
   try {
     const std::string line = event.text() + "\n";
     std::lock_guard lock(mutex_);
-    for (const int fd : fds_) {
-      std::string_view rest = line;
-      while (!rest.empty()) {
-        const auto n = ::write(fd, rest.data(), rest.size());
-        if (n <= 0) break;
-        rest.remove_prefix(static_cast<std::size_t>(n));
-      }
-    }
+    for (Sink& sink : sinks_) deliver(sink, line);
   } catch (...) {
     // Out of memory: the event is lost, the work goes on.
   }
+}
+
+// A reader that has once not read is not waited for again until it does.
+void Events::deliver(Sink& sink, const std::string& line) {
+  const int patience_ms = sink.lost > 0 ? 0 : 1000;
+  int error = 0;
+  if (sink.lost > 0) {
+    const Json lost = Json().add("event", "lost").add("count", sink.lost);
+    error = write_line(sink.fd, lost.text() + "\n", patience_ms);
+    if (error == 0) sink.lost = 0;
+  }
+  if (error == 0) error = write_line(sink.fd, line, patience_ms);
+  if (error != 0) ++sink.lost;
+  if (sink.error == 0) sink.error = error;
+}
+
+int Events::error_of(int fd) noexcept {
+  std::lock_guard lock(mutex_);
+  for (const Sink& sink : sinks_)
+    if (sink.fd == fd) return sink.error;
+  return 0;
 }
 
 }  // namespace r3

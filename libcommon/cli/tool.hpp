@@ -12,13 +12,17 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <functional>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "libcommon/base/stop.hpp"
 #include "libcommon/cli/control.hpp"
 #include "libcommon/cli/events.hpp"
+#include "libcommon/cli/ready.hpp"
 
 namespace r3 {
 
@@ -26,6 +30,10 @@ inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;
 inline constexpr int kNo = 3;  // the answer to a question
+
+inline constexpr const char* kVersion = "0.1";
+
+struct Arguments;
 
 struct About {
   const char* name;      // of the binary
@@ -40,6 +48,9 @@ class Tool {
   CLI::Option* size_option(const std::string& names, std::uint64_t& value, const std::string& help);
   CLI::Option* duration_option(const std::string& names, std::chrono::milliseconds& value,
                                const std::string& help);
+  // A whole number from `least` to `most`.
+  CLI::Option* number_option(const std::string& names, unsigned& value, unsigned least, unsigned most,
+                             const std::string& help);
   // --run CMD...: takes the rest of the command line.
   void run_option();
 
@@ -47,35 +58,54 @@ class Tool {
   //
   // Requested by TERM, INT or HUP, by `stop` on the control socket, and when the command of --run ends.
   Stop& stop() { return stop_; }
+  // The signal that asked the tool to stop; 0 if none did. Work that is cut short ends with 128 + it.
+  int stop_signal() const { return stop_signal_; }
   Events& events() { return *events_; }
   Control& control() { return control_; }
   bool json() const { return json_; }
+  // The answer, a line on stdout; throws if it cannot be written there.
+  void print(std::string_view line);
 
   // The thing is usable: --ready-fd, NOTIFY_SOCKET and the event {"event":"ready"} say so.
   void ready();
   // After ready(): runs the command of --run, if there is one, with `environment` ("NAME=VALUE")
-  // added, and waits until it ends or the stop is requested. Returns the exit status for run().
+  // added, and waits until it ends or the stop is requested; answers the words of control() meanwhile.
+  // Returns the exit status for run().
   int serve_until_stopped(const std::vector<std::string>& environment);
   // Called when a second INT leaves at once: says what was not written. Async-signal context does not
   // apply: it runs in the signal thread.
   void on_forced_exit(std::function<void()> last_words);
 
  private:
+  friend class Session;
   friend int run(int, char**, const About&, const std::function<void(Tool&)>&,
                  const std::function<int(Tool&)>&);
   explicit Tool(const About& about);
   void declare_common();
+  int answer(const Arguments& arguments);
+  bool parse(Arguments& arguments);
+  int work(const std::function<int(Tool&)>& body);
 
   const About& about_;
   CLI::App app_;
   Stop stop_;
+  std::atomic<int> stop_signal_{0};
+  std::atomic<const char*> state_{"starting"};
   Control control_;
   std::unique_ptr<Events> events_;
-  std::function<void()> last_words_;
+  std::optional<Readiness> readiness_;
+  std::mutex mutex_;
+  std::function<void()> last_words_;  // guarded by mutex_
+  bool help_ = false;
+  bool version_ = false;
+  int verbose_ = 0;
+  bool quiet_ = false;
   bool json_ = false;
   int ready_fd_ = -1;
   int events_fd_ = -1;
   std::string control_address_;
+  std::string metrics_address_;
+  bool takes_command_ = false;
   std::vector<std::string> command_;
 };
 
@@ -83,5 +113,9 @@ class Tool {
 // error, 2 after bad usage (std::invalid_argument or the parser's own).
 int run(int argc, char** argv, const About& about, const std::function<void(Tool&)>& declare,
         const std::function<int(Tool&)>& body);
+
+// A listener that other machines can reach needs keys, or the user's word that none are wanted
+// (`plain`); throws std::invalid_argument otherwise.
+void require_local_or_plain(const Address& address, bool plain);
 
 }  // namespace r3

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/cli/session.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "libcommon/base/log.hpp"
+#include "libcommon/cli/metrics.hpp"
+
+namespace r3 {
+
+Session::Session(Tool& tool) : tool_(tool) {
+  tool_.control_.set_own("status", [this] { return own_status(); });
+  tool_.control_.set_own("stop", [this] {
+    log_debug("stopping: asked to by the control socket");
+    tool_.readiness_->stopping();
+    tool_.stop_.request();
+    return Json().add("stopping", true);
+  });
+  if (!tool_.control_address_.empty()) listen_for_control();
+  if (!tool_.metrics_address_.empty()) listen_for_metrics();
+  signals_.start({[this](int signal) { on_signal(signal); }, [this] { leave(); },
+                  [this] { say_status(); }});
+}
+
+Session::~Session() {
+  signals_.stop_reading();
+}
+
+Json Session::own_status() const {
+  const std::chrono::duration<double> age = std::chrono::steady_clock::now() - begun_;
+  return Json()
+      .add("tool", tool_.about_.name)
+      .add("version", kVersion)
+      .add("pid", static_cast<int>(::getpid()))
+      .add("state", tool_.stop_.requested() ? "stopping" : tool_.state_.load())
+      .add("uptime", age.count());
+}
+
+void Session::on_signal(int signal) {
+  log_debug(std::string("stopping: signal ") + ::sigabbrev_np(signal));
+  tool_.stop_signal_ = signal;
+  tool_.readiness_->stopping();
+  tool_.stop_.request();
+}
+
+void Session::leave() {
+  std::function<void()> last_words;
+  {
+    std::lock_guard lock(tool_.mutex_);
+    last_words = tool_.last_words_;
+  }
+  log_error("interrupted again: leaving at once");
+  if (last_words) last_words();
+  ::_exit(128 + SIGINT);
+}
+
+void Session::say_status() {
+  std::string text;
+  const Json status = tool_.control_.answer_to("status");
+  for (const Json::Member& member : status.members())
+    text += (text.empty() ? "" : ", ") + member.name + " " + member.value;
+  log_error("status: " + text);
+}
+
+// Whoever can write to the control socket can stop the tool, so it is the user's alone: a file, made
+// with that mode, and no abstract name, which has none.
+void Session::listen_for_control() {
+  const Address address = parse_address(tool_.control_address_);
+  if (address.kind != Address::Kind::unix_socket || address.path.starts_with('@'))
+    throw std::invalid_argument("--control: \"" + tool_.control_address_ +
+                                "\" is not a UNIX socket with a path (unix:PATH)");
+  const mode_t before = ::umask(0177);
+  try {
+    control_ = std::make_unique<SideServer>(
+        Listener(address),
+        [this](int socket, const Stop& stop) { serve_control(socket, tool_.control_, stop); });
+  } catch (...) {
+    ::umask(before);
+    throw;
+  }
+  ::umask(before);
+}
+
+void Session::listen_for_metrics() {
+  const Address address = parse_address(tool_.metrics_address_);
+  if (address.kind != Address::Kind::unix_socket && address.kind != Address::Kind::tcp)
+    throw std::invalid_argument("--metrics: \"" + tool_.metrics_address_ +
+                                "\" is not unix:PATH or tcp://HOST:PORT");
+  const CLI::Option* plain = tool_.app_.get_option_no_throw("--plain");
+  require_local_or_plain(address, plain != nullptr && plain->count() > 0);
+  Listener listener(address);
+  tool_.events().send(
+      Json().add("event", "metrics").add("address", to_text(listener.address())));
+  metrics_ = std::make_unique<SideServer>(
+      std::move(listener), [this](int socket, const Stop& stop) {
+        serve_metrics(socket, tool_.about_.name, [this] { return tool_.control_.answer_to("status"); },
+                      stop);
+      });
+}
+
+}  // namespace r3
