@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device driver shows a Backend to the application as a local file or block device: fuse, loop, and
-// later nbd and ublk. Knows the kernel's interfaces, not where the bytes come from.
+// A device driver shows a Backend to the application as a local file or block device: fuse and loop.
+// Knows the kernel's interfaces, not where the bytes come from.
 #pragma once
 
 #include <sys/types.h>
 
+#include <chrono>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,25 +18,42 @@
 namespace r3 {
 
 struct DeviceOptions {
-  std::string path;                   // where to show it; empty: the driver makes one
-  mode_t mode = 0600;                 // of the file or device
-  std::optional<uid_t> owner;
+  std::string path;            // where to show it; empty: the driver makes one
+  mode_t mode = 0600;          // of the file or device
+  std::optional<uid_t> owner;  // default: who runs the process
   std::optional<gid_t> group;
   bool read_only = false;
-  unsigned threads = 8;               // requests served at once
+  bool force = false;     // hide a file that is not empty
+  unsigned threads = 64;  // requests that may wait for the backend at once
+  // How long detach() waits for those who use the device, and for a backend that does not answer.
+  std::chrono::milliseconds grace{30'000};
+  // Called once, in a thread of the device's, when it ended by itself (somebody unmounted it).
+  std::function<void()> on_ended;
 };
 
-// A region in use as a device. Destroying it detaches in any state, without hanging: what the kernel
-// still held unwritten is then lost, and said.
+struct DeviceCounters {
+  std::uint64_t reads = 0;
+  std::uint64_t read_bytes = 0;
+  std::uint64_t writes = 0;
+  std::uint64_t written_bytes = 0;
+  std::uint64_t waiting = 0;     // requests that wait for the backend now
+  std::uint64_t lost_bytes = 0;  // of writes that the backend refused or could not take
+  std::uint64_t progress = 0;    // requests answered
+};
+
+// A region in use as a device. Destroying it takes the device away in any state, without hanging: what
+// the kernel still held unwritten is then lost.
 class Device {
  public:
   virtual ~Device() = default;
   virtual const std::string& path() const = 0;
-  // Writes out what the kernel holds, flushes the backend, unmounts. Throws what went wrong (EBUSY
-  // while somebody has it open, unless `lazy`).
-  virtual void detach(bool lazy) = 0;
-  // Readable once the device ended by itself (somebody else unmounted it).
-  virtual int ended_fd() const = 0;
+  virtual DeviceCounters counters() const = 0;
+  // Writes out what the kernel holds and flushes the backend.
+  virtual void flush() = 0;
+  // The same, then takes the device away, in bounded time. Who still uses it is named and waited for
+  // (options.grace), then loses it. A backend that does not get on for as long is abandoned. Throws
+  // if anything was lost. Only once.
+  virtual void detach() = 0;
 };
 
 struct DriverReport {
@@ -42,11 +62,12 @@ struct DriverReport {
   std::string reason;  // why it cannot be used, or what it was tried with
 };
 
-// Borrows `backend`, which must outlive the device. Throws std::invalid_argument for an unknown driver.
+// `driver` is "fuse", "loop" or "auto" (fuse). Borrows `backend`, which must outlive the device. Throws
+// std::invalid_argument for an unknown driver, std::system_error naming the path or device otherwise.
 std::unique_ptr<Device> attach_device(const std::string& driver, Backend& backend,
                                       const DeviceOptions& options);
 
-// Tries each driver on this machine.
+// Tries each driver on this machine with a few bytes of memory.
 std::vector<DriverReport> probe_drivers();
 
 }  // namespace r3

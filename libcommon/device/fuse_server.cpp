@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/device/fuse_server.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <limits>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/base/log.hpp"
+#include "libcommon/base/mapping.hpp"
+#include "libcommon/device/fuse_operations.hpp"
+
+namespace r3 {
+namespace {
+
+// Enough for the largest request that libfuse lets the kernel send: 256 pages and the headers.
+constexpr std::size_t kRequestSize = 1 * MiB + 64 * KiB;
+constexpr unsigned kAtOnce = 2;  // threads from the start: a second one pays even for memory
+
+// Its only effect is that a blocking read() ends; USR2 has no other meaning here.
+constexpr int kWakeSignal = SIGUSR2;
+
+void say(fuse_log_level, const char* format, va_list arguments) {
+  char text[512];
+  std::vsnprintf(text, sizeof text, format, arguments);
+  const std::string_view line(text);
+  log_debug(line.substr(0, line.find_last_not_of('\n') + 1));
+}
+
+struct stat make_attributes(const Backend& backend, const DeviceOptions& options) {
+  if (backend.size() > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()))
+    fail(EFBIG, "a region of " + std::to_string(backend.size()) + " bytes");
+  struct stat attributes{};
+  attributes.st_ino = FUSE_ROOT_ID;
+  attributes.st_nlink = 1;
+  attributes.st_mode = S_IFREG | (options.mode & 07777u);
+  attributes.st_uid = options.owner.value_or(::geteuid());
+  attributes.st_gid = options.group.value_or(::getegid());
+  attributes.st_size = static_cast<off_t>(backend.size());
+  attributes.st_blocks = attributes.st_size / 512 + (attributes.st_size % 512 != 0);
+  attributes.st_blksize =
+      static_cast<blksize_t>(std::clamp<std::uint64_t>(backend.block_size(), 4 * KiB, MiB));
+  attributes.st_mtim.tv_sec = attributes.st_ctim.tv_sec = attributes.st_atim.tv_sec = ::time(nullptr);
+  return attributes;
+}
+
+}  // namespace
+
+FuseServer::FuseServer(Backend& backend, const DeviceOptions& options)
+    : backend_(backend), options_(options), attributes_(make_attributes(backend, options)),
+      modified_(attributes_.st_mtim.tv_sec) {
+  fuse_set_log_func(say);
+}
+
+FuseServer::~FuseServer() {
+  interrupt();
+  if (session_) fuse_session_destroy(session_);
+}
+
+void FuseServer::start(const std::string& path, const std::vector<std::string>& mount_options) {
+  fuse_args arguments{};
+  fuse_opt_add_arg(&arguments, "r3");
+  for (const std::string& option : mount_options) {
+    fuse_opt_add_arg(&arguments, "-o");
+    fuse_opt_add_arg(&arguments, option.c_str());
+  }
+  session_ = fuse_session_new(&arguments, &FuseOperations::table(), sizeof(fuse_lowlevel_ops), this);
+  fuse_opt_free_args(&arguments);
+  if (!session_) fail(EINVAL, path + ": libfuse refuses the mount options");
+  if (fuse_session_mount(session_, path.c_str()) != 0) fail(errno ? errno : EPERM, path + ": mount");
+  fd_ = fuse_session_fd(session_);
+  for (unsigned i = 0; i < kAtOnce; ++i) spawn_server();
+}
+
+void FuseServer::spawn_server() {
+  ++started_;
+  ++running_;
+  ++listening_;
+  servers_.spawn([this] { serve(); });
+}
+
+// Before the last listening thread waits for the backend: another one listens from then on, if the
+// limit allows. Running out of threads makes requests queue, nothing worse; hence the catch.
+void FuseServer::add_server() {
+  unsigned started = started_.load();
+  do {
+    if (started >= std::max(options_.threads, kAtOnce)) return;
+  } while (!started_.compare_exchange_weak(started, started + 1));
+  ++running_;
+  ++listening_;
+  try {
+    servers_.spawn([this] { serve(); });
+  } catch (const std::system_error&) {
+    --started_;
+    --running_;
+    --listening_;
+  }
+}
+
+void FuseServer::serve() {
+  {
+    const std::lock_guard lock(threads_mutex_);
+    threads_.push_back(::pthread_self());
+  }
+  sigset_t wake;
+  ::sigemptyset(&wake);
+  ::sigaddset(&wake, kWakeSignal);
+  ::pthread_sigmask(SIG_UNBLOCK, &wake, nullptr);
+  Mapping request = Mapping::anonymous(kRequestSize);
+  Mapping scratch = Mapping::anonymous(kRequestSize);
+  FuseOperations::use_scratch(scratch.bytes());
+  while (!leaving_) {
+    const ssize_t length = ::read(fd_, request.bytes().data(), kRequestSize);
+    if (length < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT)) continue;
+    if (length <= 0) break;  // ENODEV, ECONNABORTED: unmounted
+    fuse_buf buffer{};
+    buffer.size = static_cast<std::size_t>(length);
+    buffer.mem = request.bytes().data();
+    fuse_session_process_buf(session_, &buffer);
+    progress_.fetch_add(1, std::memory_order_relaxed);
+  }
+  {
+    const std::lock_guard lock(threads_mutex_);
+    std::erase_if(threads_, [](pthread_t t) { return ::pthread_equal(t, ::pthread_self()); });
+  }
+  if (--running_ == 0 && options_.on_ended) options_.on_ended();
+}
+
+void FuseServer::join() {
+  servers_.join();
+}
+
+void FuseServer::interrupt() noexcept {
+  struct sigaction wake{};
+  wake.sa_handler = [](int) {};
+  ::sigaction(kWakeSignal, &wake, nullptr);
+  leaving_ = true;
+  // A signal just before a read() is lost, so it is sent until all have gone.
+  while (running_ > 0) {
+    {
+      const std::lock_guard lock(threads_mutex_);
+      for (const pthread_t thread : threads_) ::pthread_kill(thread, kWakeSignal);
+    }
+    servers_.stop().wait_for(std::chrono::milliseconds(2));
+  }
+}
+
+int FuseServer::flush() noexcept {
+  if (!unflushed_.exchange(false)) return 0;
+  try {
+    backend_.flush();
+    return 0;
+  } catch (...) {
+    unflushed_ = true;  // the next flush must not claim what this one could not do
+    return errno_of_current_exception();
+  }
+}
+
+DeviceCounters FuseServer::counters() const {
+  return {reads_, read_bytes_, writes_, written_bytes_, waiting_, lost_bytes_, progress_};
+}
+
+}  // namespace r3

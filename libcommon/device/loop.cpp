@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/device/loop.hpp"
+
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/base/fd.hpp"
+#include "libcommon/base/log.hpp"
+#include "libcommon/base/stop.hpp"
+#include "libcommon/device/fuse.hpp"
+#include "libcommon/device/mount_point.hpp"
+#include "libcommon/device/mounts.hpp"
+#include "libcommon/device/watchdog.hpp"
+
+namespace r3 {
+namespace {
+
+// A directory that only this user can enter, for the file below the device.
+class PrivateDirectory {
+ public:
+  PrivateDirectory() : path_(runtime_directory() + "/loop-XXXXXX") {
+    if (!::mkdtemp(path_.data())) fail(errno, path_);
+  }
+  ~PrivateDirectory() { ::rmdir(path_.c_str()); }
+  PrivateDirectory(const PrivateDirectory&) = delete;
+  PrivateDirectory& operator=(const PrivateDirectory&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// A symbolic link to the device, where the user wants to find it.
+class Link {
+ public:
+  Link(const std::string& path, const std::string& target) : path_(path) {
+    if (path_.empty()) return;
+    std::error_code missing;  // a link to nothing, or to a device of a process that was killed
+    if (std::filesystem::read_symlink(path_, missing).string().starts_with("/dev/loop"))
+      ::unlink(path_.c_str());
+    check(::symlink(target.c_str(), path_.c_str()), path_);
+  }
+  ~Link() {
+    if (!path_.empty()) ::unlink(path_.c_str());
+  }
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+ private:
+  std::string path_;
+};
+
+// One bound /dev/loopN.
+class Loop {
+ public:
+  Loop(const std::string& file, const DeviceOptions& options, std::uint32_t block_size) {
+    const Fd backing = open_file(file, options.read_only ? O_RDONLY : O_RDWR);
+    const Fd control = open_file("/dev/loop-control", O_RDWR);
+    loop_config config{};
+    config.fd = static_cast<__u32>(backing.get());
+    config.block_size = block_size;
+    config.info.lo_flags = LO_FLAGS_DIRECT_IO;
+    if (options.read_only) config.info.lo_flags |= LO_FLAGS_READ_ONLY;
+    file.copy(reinterpret_cast<char*>(config.info.lo_file_name), LO_NAME_SIZE - 1);
+    for (;;) {
+      const int number = check(::ioctl(control.get(), LOOP_CTL_GET_FREE), "/dev/loop-control");
+      node_ = "/dev/loop" + std::to_string(number);
+      device_ = open_file(node_, (options.read_only ? O_RDONLY : O_RDWR));
+      if (::ioctl(device_.get(), LOOP_CONFIGURE, &config) == 0) break;
+      if (errno != EBUSY) fail(errno, node_ + ": LOOP_CONFIGURE");  // EBUSY: another one was faster
+    }
+    take_node(options);
+  }
+
+  ~Loop() { release(); }
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  const std::string& node() const { return node_; }
+  int fd() const { return device_.get(); }
+
+  // File systems and swap on it, and processes that have it open.
+  std::vector<std::string> users() const {
+    std::vector<std::string> users = holders_of(node_);
+    for (const Mount& mount : read_mounts())
+      if (mount.major == major(status_.st_rdev) && mount.minor == minor(status_.st_rdev))
+        users.push_back("the mount " + mount.path);
+    return users;
+  }
+
+  // Nobody else has claimed it: an exclusive open of a block device is refused while mounted or swap.
+  bool claimed() const { return !Fd(::open(node_.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC)).valid(); }
+
+  // Unbinds it: at once if nobody has it open, else when the last one closes it.
+  void release() noexcept {
+    if (!device_.valid()) return;
+    ::fchmod(device_.get(), status_.st_mode & 07777u);  // nodes outlive what is bound to them
+    if (::fchown(device_.get(), status_.st_uid, status_.st_gid) != 0) log_debug(node_ + ": chown");
+    ::ioctl(device_.get(), LOOP_CLR_FD);
+    device_.reset();
+  }
+
+  bool gone() const {
+    std::error_code error;
+    return !std::filesystem::exists("/sys/block/" + node_.substr(5) + "/loop", error);
+  }
+
+ private:
+  void take_node(const DeviceOptions& options) {
+    check(::fstat(device_.get(), &status_), node_);
+    check(::fchown(device_.get(), options.owner.value_or(::geteuid()), options.group.value_or(::getegid())),
+          node_);
+    check(::fchmod(device_.get(), options.mode & 07777u), node_);
+  }
+
+  std::string node_;
+  Fd device_;
+  struct stat status_{};  // of the node, as it was
+};
+
+class LoopDevice : public Device {
+ public:
+  LoopDevice(Backend& backend, const DeviceOptions& options)
+      : backend_(backend), options_(options), file_(attach_fuse(backend, below(options))),
+        loop_(file_->path(), options, block_size(backend)), link_(options.path, loop_.node()) {}
+
+  ~LoopDevice() override {
+    if (!detached_) backend_.abandon();
+  }
+
+  const std::string& path() const override {
+    return options_.path.empty() ? loop_.node() : options_.path;
+  }
+  DeviceCounters counters() const override { return file_->counters(); }
+
+  void flush() override {
+    check(::fsync(loop_.fd()), loop_.node());
+    file_->flush();
+  }
+
+  void detach() override {
+    int error = 0;
+    bool unused = false;
+    {
+      const Watchdog watchdog(options_.grace, [this] { return counters().progress + waits_; },
+                              [this] { give_up(backend_, options_.grace); });
+      error = ::fsync(loop_.fd()) == 0 ? 0 : errno;
+      unused = wait_until_unused();
+      if (!unused) ::fsync(loop_.fd());
+      loop_.release();
+      wait_until_gone();
+    }
+    file_->detach();
+    detached_ = true;
+    if (error != 0) fail(error, loop_.node() + ": what was written last may be lost");
+    if (!unused) fail(EBUSY, loop_.node() + ": taken away from those who used it");
+  }
+
+ private:
+  // The file that the loop driver uses belongs to the kernel alone.
+  DeviceOptions below(DeviceOptions options) {
+    options.path = directory_.path() + "/region";
+    options.mode = 0600;
+    options.owner.reset();
+    options.group.reset();
+    return options;
+  }
+
+  static std::uint32_t block_size(const Backend& backend) {
+    if (backend.size() % 512 != 0 || backend.size() == 0)
+      fail(EINVAL, "a block device of " + std::to_string(backend.size()) + " bytes");
+    return backend.size() % 4096 == 0 ? 4096 : 512;
+  }
+
+  bool wait_until_unused() {
+    const auto deadline = std::chrono::steady_clock::now() + options_.grace;
+    if (loop_.claimed()) log_warning(loop_.node() + " is in use" + by(loop_.users()) + ": waiting for it");
+    while (loop_.claimed()) {
+      if (std::chrono::steady_clock::now() >= deadline) return false;
+      pause_.wait_for(std::chrono::milliseconds(50));
+      ++waits_;
+    }
+    return true;
+  }
+
+  void wait_until_gone() {
+    const auto deadline = std::chrono::steady_clock::now() + options_.grace;
+    while (!loop_.gone() && std::chrono::steady_clock::now() < deadline)
+      pause_.wait_for(std::chrono::milliseconds(10));
+  }
+
+  Backend& backend_;
+  const DeviceOptions options_;
+  std::atomic<std::uint64_t> waits_{0};
+  bool detached_ = false;
+  PrivateDirectory directory_;
+  std::unique_ptr<Device> file_;
+  Loop loop_;
+  Link link_;
+  Stop pause_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> attach_loop(Backend& backend, const DeviceOptions& options) {
+  return std::make_unique<LoopDevice>(backend, options);
+}
+
+}  // namespace r3

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is mounted where, who uses it, and taking a mount away. Reads /proc only: it never touches the
+// mounted file systems, so it cannot hang on a dead one.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace r3 {
+
+struct Mount {
+  unsigned major = 0;  // of the device: st_dev of what is in it, or the block device's own number
+  unsigned minor = 0;
+  std::string path;
+  std::string type;    // "ext4", "fuse.r3"
+  std::string source;  // "/dev/loop0"
+};
+
+// The format of /proc/self/mountinfo (Documentation/filesystems/proc.rst, 3.5). Lines that make no
+// sense are left out.
+std::vector<Mount> parse_mounts(std::string_view mountinfo);
+std::vector<Mount> read_mounts();
+
+// The processes that have `path` open or mapped, as "sqlite3 (1234)"; those that this process may see.
+std::vector<std::string> holders_of(const std::string& path);
+// " by A, B", or nothing for none: the end of a message.
+std::string by(const std::vector<std::string>& holders);
+
+// Unmounts, as root by itself, else with fusermount3. Returns 0, EBUSY while somebody uses it, EINVAL
+// if nothing is mounted there, or another errno.
+int unmount(const std::string& path);
+// Takes the mount out of the tree and, where allowed, ends what still goes on in it.
+void unmount_by_force(const std::string& path) noexcept;
+
+}  // namespace r3
