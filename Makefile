@@ -62,7 +62,7 @@ endef
 $(foreach tool,$(tools),$(eval $(call tool_rule,$(tool))))
 
 $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
-	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(CXX) $(LDFLAGS) $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
 
 $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
