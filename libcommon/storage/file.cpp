@@ -19,7 +19,7 @@ namespace r3 {
 namespace {
 
 constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kLeastLent = 64 * KiB;
+constexpr std::uint64_t kLeastLent = 16 * KiB;
 constexpr std::uint64_t kMostLent = 64 * MiB;
 
 void refuse_unusual(const struct stat& status, const std::string& name) {

@@ -39,7 +39,7 @@ class FileBackend : public Backend {
   // Into the page cache, when that needs no read first. May be slowed down by the system when it has
   // too many dirty pages.
   bool try_write_at(ConstBytes from, std::uint64_t offset) override;
-  // What is in the page cache already. Ranges below 64 KiB are not lent: copying them is cheaper than
+  // What is in the page cache already. Ranges below 16 KiB are not lent: copying them is cheaper than
   // finding out.
   ConstBytes borrow(std::uint64_t offset, std::uint64_t length) override;
 

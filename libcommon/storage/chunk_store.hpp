@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files of a directory region: which directory and which file holds a chunk, and a bounded number of
+// them kept open, the ones used longest ago closed first. Chunk N is the file
+//
+//   %010x / %03x     (N / 4096, N % 4096), for example 0000000000/02a
+//
+// A file that is missing or empty is a chunk of zeroes; any other length than the chunk's is damage and
+// gives EIO. This makes creation atomic with nothing to clean up: a file is empty when it appears and
+// gets its whole length in one step. Knows files, not the ranges in them; any thread may call anything,
+// but who creates or removes a chunk must be alone with it.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "libcommon/base/fd.hpp"
+
+namespace r3 {
+
+using SharedFd = std::shared_ptr<const Fd>;
+
+class ChunkStore {
+ public:
+  static constexpr std::uint64_t kChunksInFolder = 4096;
+
+  // `root`: the directory, open. `most_open`: files kept open (those in use come on top).
+  ChunkStore(Fd root, std::string name, bool read_only, std::size_t most_open);
+
+  // The file of a chunk that is `length` bytes long; empty if there is none.
+  SharedFd open(std::uint64_t chunk, std::uint64_t length);
+  // The same if it is open already; never waits.
+  SharedFd open_already(std::uint64_t chunk);
+  SharedFd create(std::uint64_t chunk, std::uint64_t length);
+  void remove(std::uint64_t chunk);
+
+  // Whether there is a file with something in it, without opening it.
+  bool present(std::uint64_t chunk);
+  bool folder_present(std::uint64_t chunk);
+
+  // Makes names that appeared or vanished in the folder of this chunk durable.
+  void sync_folder(std::uint64_t chunk);
+  // Makes everything on the file system durable, which is faster than many files one by one.
+  void sync_all();
+
+  std::size_t open_now();
+  std::string file_name(std::uint64_t chunk) const;
+
+ private:
+  struct Entry {
+    std::uint64_t chunk;
+    SharedFd file;
+  };
+  // Invalid if the folder is not there.
+  Fd open_folder(std::uint64_t chunk);
+  Fd make_folder(std::uint64_t chunk);
+  SharedFd keep(std::uint64_t chunk, Fd file);
+  void forget(std::uint64_t chunk);
+
+  const Fd root_;
+  const std::string name_;
+  const bool read_only_;
+  const std::size_t most_open_;
+
+  std::mutex mutex_;
+  std::list<Entry> entries_;  // guarded by mutex_; last used first
+  std::unordered_map<std::uint64_t, std::list<Entry>::iterator> by_chunk_;  // guarded by mutex_
+};
+
+}  // namespace r3
