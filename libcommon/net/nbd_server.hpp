@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -33,21 +34,37 @@ struct NbdServerOptions {
   unsigned workers = 16;    // threads a connection may have waiting in a backend
 };
 
+// Since the server was made.
+struct NbdTotals {
+  std::uint64_t requests = 0;
+  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_written = 0;
+};
+
 class NbdServer {
  public:
+  // Throws std::invalid_argument for block sizes and names that the protocol does not allow.
   NbdServer(std::vector<NbdExport> exports, NbdServerOptions options);
+  ~NbdServer();
 
   // Serves one connection until the client leaves or the stop is requested: requests that have been
-  // received are then finished and answered. Throws ProtocolError when the client sent nonsense. Any
-  // number of threads may be in here at once.
+  // received are then finished and answered. Throws ProtocolError when the client sent nonsense, and
+  // ETIMEDOUT when the handshake took too long. Any number of threads may be in here at once.
   void serve(Channel channel, const Stop& stop);
 
   // Transmission only, without a handshake, as the kernel's client wants it on a socket pair.
   void serve_attached(Channel channel, const NbdExport& exported, const Stop& stop);
+  // The transmission flags that such a client has to be told.
+  std::uint16_t attached_flags(const NbdExport& exported) const;
+
+  // Any thread.
+  NbdTotals totals() const;
 
  private:
+  struct Counters;
   std::vector<NbdExport> exports_;
   NbdServerOptions options_;
+  std::unique_ptr<Counters> counters_;
 };
 
 }  // namespace r3

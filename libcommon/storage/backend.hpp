@@ -62,6 +62,9 @@ class Backend {
   // Default: one extent of data.
   virtual std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length, std::size_t most);
 
+  // Whether no function of this backend ever waits for a disk, a network or another process.
+  virtual bool never_waits() const { return false; }
+
   // The three that never wait: they let a server answer from the thread that received the request,
   // and hand over to another thread only what really has to wait.
   //

@@ -17,6 +17,7 @@ class MemoryBackend : public Backend {
   explicit MemoryBackend(std::uint64_t size);
 
   std::uint64_t size() const override { return memory_.bytes().size(); }
+  bool never_waits() const override { return true; }
   void read_at(Bytes into, std::uint64_t offset) override;
   void write_at(ConstBytes from, std::uint64_t offset) override;
   void flush() override {}

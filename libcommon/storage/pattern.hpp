@@ -12,6 +12,7 @@ class PatternBackend : public Backend {
   explicit PatternBackend(std::uint64_t size) : size_(size) {}
 
   std::uint64_t size() const override { return size_; }
+  bool never_waits() const override { return true; }
   bool read_only() const override { return true; }
   void read_at(Bytes into, std::uint64_t offset) override;
   void write_at(ConstBytes from, std::uint64_t offset) override;
@@ -28,6 +29,7 @@ class ZeroBackend : public Backend {
   explicit ZeroBackend(std::uint64_t size) : size_(size) {}
 
   std::uint64_t size() const override { return size_; }
+  bool never_waits() const override { return true; }
   bool read_only() const override { return true; }
   void read_at(Bytes into, std::uint64_t offset) override;
   void write_at(ConstBytes from, std::uint64_t offset) override;

@@ -15,6 +15,7 @@ class ReadOnly : public Backend {
   std::uint64_t size() const override { return below_->size(); }
   std::uint64_t block_size() const override { return below_->block_size(); }
   bool read_only() const override { return true; }
+  bool never_waits() const override { return below_->never_waits(); }
   void read_at(Bytes into, std::uint64_t offset) override { below_->read_at(into, offset); }
   void write_at(ConstBytes from, std::uint64_t offset) override;
   void flush() override { below_->flush(); }

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/net/nbd_server.hpp"
+
+#include <bit>
+#include <set>
+#include <stdexcept>
+
+#include "libcommon/net/nbd_handshake.hpp"
+#include "libcommon/net/nbd_protocol.hpp"
+#include "libcommon/net/nbd_transmission.hpp"
+
+namespace r3 {
+
+namespace {
+
+void check_block_sizes(const NbdServerOptions& options) {
+  const auto minimum = options.minimum_block;
+  const auto preferred = options.preferred_block;
+  if (!std::has_single_bit(minimum) || minimum > 64 * KiB)
+    throw std::invalid_argument("minimum block size: a power of two up to 64K is accepted");
+  if (!std::has_single_bit(preferred) || preferred < 512 || preferred < minimum ||
+      preferred > 32 * MiB)
+    throw std::invalid_argument(
+        "preferred block size: a power of two from 512 (or the minimum) to 32M is accepted");
+  if (options.maximum_block < preferred || options.maximum_block % minimum != 0)
+    throw std::invalid_argument(
+        "maximum block size: a multiple of the minimum, not below the preferred, is accepted");
+}
+
+void check_exports(const std::vector<NbdExport>& exports) {
+  std::set<std::string_view> names;
+  for (const auto& each : exports) {
+    for (const std::string_view text : {each.name, each.description})
+      if (text.size() > nbd::kLongestName || text.find('\0') != text.npos)
+        throw std::invalid_argument("export \"" + each.name +
+                                    "\": names and descriptions have up to 4096 bytes, none zero");
+    if (!names.insert(each.name).second)
+      throw std::invalid_argument("export \"" + each.name + "\" is given twice");
+  }
+}
+
+}  // namespace
+
+struct NbdServer::Counters : nbd::server::Tally {};
+
+NbdServer::NbdServer(std::vector<NbdExport> exports, NbdServerOptions options)
+    : exports_(std::move(exports)), options_(options), counters_(std::make_unique<Counters>()) {
+  check_block_sizes(options_);
+  check_exports(exports_);
+}
+
+NbdServer::~NbdServer() = default;
+
+void NbdServer::serve(Channel channel, const Stop& stop) {
+  nbd::server::Stream stream(channel, stop);
+  const auto agreed = nbd::server::shake_hands(stream, exports_, options_);
+  if (!agreed) return stream.finish();
+  nbd::server::Transmission(stream, *agreed->chosen->backend, agreed->rules, options_.workers,
+                            *counters_)
+      .run();
+}
+
+void NbdServer::serve_attached(Channel channel, const NbdExport& exported, const Stop& stop) {
+  nbd::server::Stream stream(channel, stop);
+  const auto rules = nbd::server::rules_for(exported, options_);
+  nbd::server::Transmission(stream, *exported.backend, rules, options_.workers, *counters_).run();
+}
+
+std::uint16_t NbdServer::attached_flags(const NbdExport& exported) const {
+  return nbd::server::transmission_flags(nbd::server::rules_for(exported, options_));
+}
+
+NbdTotals NbdServer::totals() const {
+  return {counters_->requests, counters_->bytes_read, counters_->bytes_written};
+}
+
+}  // namespace r3
