@@ -14,11 +14,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "libcommon/base/stop.hpp"
 #include "libcommon/net/address.hpp"
 #include "libcommon/storage/backend.hpp"
 
@@ -41,6 +43,8 @@ struct RegionOptions {
   unsigned connections = 1;                      // to a remote server, if it allows several
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds io_timeout{0};       // an outage becomes EIO after that; 0 waits for ever
+  const Stop* stop = nullptr;                    // ends opening early; not used afterwards
+  std::function<void(bool connected)> on_change = {};  // a remote end is lost, or back; see nbd_client.hpp
 };
 
 // Opens files and makes connections; returns when the region can be used.
