@@ -100,8 +100,9 @@ long Stream::receive_spinning(Bytes into) {
 
 std::size_t Stream::receive_waiting(Bytes into) {
   for (;;) {
-    if (wait_for(channel_.input(), POLLIN, stop_) == Wait::stopped) return 0;
+    const bool stopped = wait_for(channel_.input(), POLLIN, stop_) == Wait::stopped;
     const auto got = receive_some(into);
+    if (got < 0 && stopped) return 0;
     if (got < 0) continue;
     // The next wait is likely to be as long as this one: spin only if that would have been enough.
     spin_ = Clock::now() - waiting_since_ < kLongestSpin ? kLongestSpin : 0ns;
