@@ -30,6 +30,21 @@ void Control::on(const std::string& word, Answer answer) {
   words_[word] = std::move(answer);
 }
 
+void Control::on_with(const std::string& word, AnswerTo answer) {
+  std::lock_guard lock(mutex_);
+  words_with_[word] = std::move(answer);
+}
+
+Control::Answer Control::find_word(std::string_view line) const {
+  if (const auto found = words_.find(line); found != words_.end()) return found->second;
+  const auto blank = line.find(' ');
+  const auto found = words_with_.find(line.substr(0, blank));
+  if (blank == line.npos || found == words_with_.end()) return {};
+  return [&answer = found->second, argument = std::string(line.substr(blank + 1))] {
+    return answer(argument);
+  };
+}
+
 Control::Opened::Opened(Control& control) : control_(control) {
   std::lock_guard lock(control_.mutex_);
   control_.open_ = true;
@@ -41,6 +56,7 @@ Control::Opened::~Opened() {
   std::lock_guard lock(control_.mutex_);
   control_.open_ = false;
   control_.words_.clear();
+  control_.words_with_.clear();
 }
 
 Json Control::find_answer(std::string_view word) {
@@ -48,9 +64,9 @@ Json Control::find_answer(std::string_view word) {
   Json answer = own != own_.end() ? own->second() : Json();
   if (!closing_) {
     std::shared_lock lock(mutex_);
-    const auto found = words_.find(word);
-    if (open_ && found != words_.end()) return answer.add_all(found->second());
-    if (found != words_.end() && own == own_.end()) return Json().add("error", "not ready");
+    const Answer found = find_word(word);
+    if (open_ && found) return answer.add_all(found());
+    if (found && own == own_.end()) return Json().add("error", "not ready");
   }
   if (own != own_.end()) return answer;
   return Json().add("error", closing_ ? "stopping" : "unknown word " + std::string(word));

@@ -20,12 +20,15 @@ namespace r3 {
 class Control {
  public:
   using Answer = std::function<Json()>;
+  using AnswerTo = std::function<Json(const std::string& argument)>;
 
   // What `word` does, from Opened on until it ends. The answer runs in a thread of the socket's, several
   // may run at once; one that waits also waits on the tool's stop. One that throws is reported as
   // {"error":"..."}; one that begins with {"answer":"no" makes --ask end with 3. The members that
   // `status` answers follow those that every tool has.
   void on(const std::string& word, Answer answer);
+  // The same for a word that takes the rest of its line as an argument: "delay 25ms".
+  void on_with(const std::string& word, AnswerTo answer);
 
   // While one of these lives, the words given to on() are answered, so what they use must live at
   // least as long. Its end waits for the answers under way. serve_until_stopped() holds one; only a
@@ -50,10 +53,12 @@ class Control {
  private:
   using Words = std::map<std::string, Answer, std::less<>>;
   Json find_answer(std::string_view word);
+  Answer find_word(std::string_view line) const;  // with mutex_ held
 
   Words own_;
   std::shared_mutex mutex_;  // held, shared, while an answer of the tool's runs
   Words words_;              // guarded by mutex_
+  std::map<std::string, AnswerTo, std::less<>> words_with_;  // guarded by mutex_
   bool open_ = false;        // guarded by mutex_
   std::atomic<bool> closing_{false};
 };

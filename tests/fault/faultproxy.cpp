@@ -95,6 +95,7 @@ void answer_words(Tool& tool, Proxy& proxy) {
   tool.control().on("cut", [&] { return proxy.cut(); });
   tool.control().on("hole on", [&] { return proxy.hole(true); });
   tool.control().on("hole off", [&] { return proxy.hole(false); });
+  tool.control().on_with("delay", [&](const std::string& time) { return proxy.delay(time); });
 }
 
 void accept_clients(Tool& tool, Listener& listener, Proxy& proxy) {
@@ -122,6 +123,7 @@ int serve(Tool& tool, Options& options) {
   const std::string address = to_text(listener.address());
   tool.events().send(Json().add("event", "listening").add("address", address));
   if (!tool.json()) write_full(STDOUT_FILENO, as_bytes(address + "\n"), "stdout");
+  const Control::Opened answering(tool.control());
   tool.ready();
   accept_clients(tool, listener, proxy);
 

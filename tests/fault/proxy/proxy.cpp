@@ -16,7 +16,6 @@ Proxy::Proxy(Settings& settings, Address target) : settings_(settings), target_(
 
 void Proxy::serve(Fd client, std::uint64_t number, const Stop& stop) {
   try {
-    ++totals_.connections;
     // A reset needs the last descriptor of the socket: the channel's own is given up.
     Fd target = duplicate(connect_to(target_, std::chrono::seconds(10), stop).input());
     const auto relay = enrol(std::move(client), std::move(target), number);
@@ -37,6 +36,7 @@ std::list<Relay>::iterator Proxy::enrol(Fd client, Fd target, std::uint64_t numb
   const auto relay = relays_.emplace(relays_.end(), std::move(client), std::move(target), number,
                                      settings_, totals_);
   relay->hole(hole_);
+  ++totals_.connections;
   return relay;
 }
 
@@ -47,9 +47,11 @@ void Proxy::forget(std::list<Relay>::iterator relay) {
 
 Json Proxy::stats() const {
   const FaultCounts& faults = totals_.faults;
+  std::lock_guard lock(mutex_);
   Json json;
   json.add("up", totals_.up.load()).add("down", totals_.down.load());
   json.add("connections", totals_.connections.load());
+  json.add("open", static_cast<std::uint64_t>(relays_.size()));
   json.add("resets", totals_.resets.load()).add("holes", totals_.holes.load());
   json.add("flipped", faults.flipped.load()).add("dropped", faults.dropped.load());
   json.add("duplicated", faults.duplicated.load()).add("reordered", faults.reordered.load());

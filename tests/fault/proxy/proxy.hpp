@@ -34,7 +34,7 @@ class Proxy {
   Settings& settings_;
   const Address target_;
   Totals totals_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::list<Relay> relays_;  // guarded by mutex_
   bool hole_ = false;        // guarded by mutex_: for connections to come
 };
