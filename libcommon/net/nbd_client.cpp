@@ -7,6 +7,7 @@
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/net/nbd_client_link.hpp"
+#include "libcommon/storage/chunked.hpp"
 
 namespace r3 {
 
@@ -59,6 +60,9 @@ class NbdClient : public Backend {
   std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length,
                               std::size_t most) override;
   void abandon() noexcept override { link_.abandon(); }
+
+  // The server does no less at a time, and nothing that does not start at a multiple of it.
+  std::uint64_t least_block() const { return agreement_.minimum; }
 
  private:
   struct Transfer {  // what one call of the backend is made of
@@ -222,7 +226,8 @@ void NbdClient::run_in_pieces(Transfer rest) {
 
 std::uint64_t NbdClient::longest(const Transfer& transfer) const {
   if (transfer.command != kRead && transfer.command != kWrite) return kRangePiece;
-  return std::min<std::uint64_t>(kPiece, agreement_.maximum);
+  return std::max<std::uint64_t>(round_down(std::min<std::uint64_t>(kPiece, agreement_.maximum), 4096),
+                                 agreement_.minimum);
 }
 
 void NbdClient::cut(Transfer& rest, Piece& piece) const {
@@ -310,7 +315,10 @@ void NbdClient::raise(int error, const Call& call) const {
 
 std::unique_ptr<Backend> open_nbd(const Address& address, const std::string& export_name,
                                   const NbdClientOptions& options) {
-  return std::make_unique<NbdClient>(address, export_name, options);
+  auto client = std::make_unique<NbdClient>(address, export_name, options);
+  const auto least = client->least_block();
+  if (least == 1) return client;
+  return std::make_unique<Chunked>(std::move(client), least);
 }
 
 }  // namespace r3

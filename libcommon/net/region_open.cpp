@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <stdexcept>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/base/sizes.hpp"
 #include "libcommon/net/nbd_client.hpp"
 #include "libcommon/net/region.hpp"
+#include "libcommon/storage/directory.hpp"
 #include "libcommon/storage/file.hpp"
 #include "libcommon/storage/memory.hpp"
 #include "libcommon/storage/pattern.hpp"
@@ -34,6 +35,15 @@ std::unique_ptr<Backend> open_memory(const Region& region) {
   return memory;
 }
 
+std::unique_ptr<Backend> open_directory(const Region& region, const RegionOptions& options) {
+  DirectoryOptions wanted;
+  wanted.read_only = options.read_only;
+  if (region.parameters.count("size") > 0) wanted.size = region.size;
+  const auto chunk = region.parameters.find("chunk");
+  if (chunk != region.parameters.end()) wanted.chunk_size = parse_size(chunk->second);
+  return std::make_unique<DirectoryBackend>(region.rest, wanted);
+}
+
 std::unique_ptr<Backend> open_remote(const Region& region, const RegionOptions& options) {
   return open_nbd(region.address, region.rest,
                   {.connections = options.connections,
@@ -47,11 +57,10 @@ std::unique_ptr<Backend> open_remote(const Region& region, const RegionOptions& 
 std::unique_ptr<Backend> open_any(const Region& region, const RegionOptions& options) {
   if (region.scheme == "file") return std::make_unique<FileBackend>(region.rest, options.read_only);
   if (region.scheme == "memory") return open_memory(region);
+  if (region.scheme == "dir") return open_directory(region, options);
   if (region.scheme == "pattern") return std::make_unique<PatternBackend>(region.size);
   if (region.scheme == "zero") return std::make_unique<ZeroBackend>(region.size);
-  if (region.scheme.starts_with("nbd")) return open_remote(region, options);
-  throw std::invalid_argument("region \"" + to_text(region) + "\": " + region.scheme +
-                              ": cannot be opened yet");
+  return open_remote(region, options);  // parse_region() knows no other schemes
 }
 
 }  // namespace

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <stdexcept>
+
+#include "tests/unit/backend_suite.hpp"
 
 namespace {
 
@@ -100,6 +103,45 @@ TEST(Region, SaysWhatToUseInsteadOfTls) {
   } catch (const std::invalid_argument& error) {
     EXPECT_NE(std::string(error.what()).find("nbd+exec:ssh"), std::string::npos);
   }
+}
+
+using r3::open_region;
+
+class RegionOpen : public testing::Test {
+ protected:
+  std::unique_ptr<r3::Backend> open(const std::string& text, bool read_only = false) {
+    return open_region(parse_region(text), {.read_only = read_only});
+  }
+  r3::test::TemporaryDirectory directory_;
+};
+
+TEST_F(RegionOpen, OpensEachLeaf) {
+  const auto file = directory_.path() + "/file";
+  std::ofstream(file) << "hello";
+  EXPECT_EQ(open(file)->size(), 5U);
+  EXPECT_EQ(open("file:" + file)->size(), 5U);
+  EXPECT_EQ(open("zero:1M")->size(), r3::MiB);
+  EXPECT_EQ(open("pattern:1M")->size(), r3::MiB);
+  EXPECT_EQ(open("memory:0")->size(), 0U);
+  const auto memory = open("memory:8?file=" + r3::percent_encode(file));
+  EXPECT_EQ(r3::as_text(r3::test::read_bytes(*memory, 0, 8)), std::string_view("hello\0\0\0", 8));
+  const auto dir = directory_.path() + "/dir";
+  EXPECT_EQ(open("dir:" + dir + "?size=1M&chunk=4K")->size(), r3::MiB);
+  EXPECT_EQ(open("dir:" + dir)->size(), r3::MiB);
+  EXPECT_THROW(open("dir:" + dir + "?size=2M"), std::invalid_argument);
+}
+
+TEST_F(RegionOpen, ReadOnlyIsReadOnly) {
+  for (const char* text : {"memory:1", "zero:1", "pattern:1"})
+    EXPECT_TRUE(open(text, true)->read_only()) << text;
+}
+
+TEST_F(RegionOpen, SaysWhatDoesNotOpen) {
+  EXPECT_EQ(r3::test::error_of([&] { open(directory_.path() + "/none"); }), ENOENT);
+  const auto file = directory_.path() + "/file";
+  std::ofstream(file) << "hello";
+  EXPECT_EQ(r3::test::error_of([&] { open("memory:4?file=" + file); }), EFBIG);
+  EXPECT_EQ(r3::test::error_of([&] { open("nbd+unix:///?socket=" + file); }), ECONNREFUSED);
 }
 
 }  // namespace
