@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "libcommon/base/error.hpp"
+#include "tests/unit/noise_keys.hpp"
 
 namespace {
 
@@ -18,6 +19,8 @@ using r3::Bytes;
 using r3::ConstBytes;
 using r3::SecretKey;
 using r3::SecureStream;
+using r3_test::Keys;
+using r3_test::keys_for;
 using Buffer = std::vector<std::byte>;
 
 Buffer random_bytes(std::size_t length, unsigned seed) {
@@ -25,23 +28,6 @@ Buffer random_bytes(std::size_t length, unsigned seed) {
   Buffer bytes(length);
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
   return bytes;
-}
-
-struct Keys {
-  r3::NoiseKeys client;
-  r3::ServerKeys server;
-};
-
-Keys keys_for(r3::NoisePattern pattern) {
-  const auto client = SecretKey::generate(), server = SecretKey::generate(),
-             psk = SecretKey::generate();
-  switch (pattern) {
-    case r3::NoisePattern::nn_psk0: return {{{}, {}, psk}, {{}, psk, false}};
-    case r3::NoisePattern::xk: return {{client, server.public_key(), {}}, {server, {}, false}};
-    case r3::NoisePattern::xk_psk0: return {{client, server.public_key(), psk}, {server, psk, false}};
-    case r3::NoisePattern::nk: return {{{}, server.public_key(), {}}, {server, {}, true}};
-  }
-  return {};
 }
 
 // Two ends over a socket pair; the handshake is run by two threads.
