@@ -63,6 +63,8 @@ class Tool {
   Events& events() { return *events_; }
   Control& control() { return control_; }
   bool json() const { return json_; }
+  // Whether there is a command to run (--run): stdout is its own then.
+  bool runs_command() const { return !command_.empty(); }
   // The answer, a line on stdout; throws if it cannot be written there.
   void print(std::string_view line);
 

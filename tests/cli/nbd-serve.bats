@@ -1,0 +1,187 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# nbd-serve from outside: where it listens, what it says, how it ends, and what it refuses.
+load ../helper
+
+setup() {
+  need "nbdinfo" command -v nbdinfo
+  sock=$BATS_TEST_TMPDIR/nbd.sock
+  uri="nbd+unix:///?socket=$sock"
+}
+start() { start_server nbd-serve "$@"; }
+
+refuses() { # WORDS ARGS...: exit status 2 and one line that has WORDS in it
+  local words=$1
+  shift
+  run -2 "$BIN/nbd-serve" "$@"
+  [[ $output == *"$words"* ]] || { echo "expected $words in: $output" >&2; return 1; }
+}
+
+@test "a UNIX socket: prints the URI, serves, removes the socket on TERM" {
+  start -l "unix:$sock" memory:1M
+  [ "$(cat "$server_out")" = "nbd+unix:///?socket=$sock" ]
+  [ "$(nbdinfo --size "$uri")" = 1048576 ]
+  [ "$(stat -c %a "$sock")" = 600 ]
+  stop_server
+  [ "$server_status" = 0 ]
+  [ ! -e "$sock" ]
+}
+
+@test "TCP on a free port: the URI says which" {
+  start -l tcp://127.0.0.1:0 memory:1M
+  [ "$(nbdinfo --size "$(cat "$server_out")")" = 1048576 ]
+}
+
+@test "several listeners at once" {
+  start -l "unix:$sock" -l tcp://127.0.0.1:0 -l "unix:$sock.2" memory:1M
+  [ "$(wc -l <"$server_out")" = 3 ]
+  while read -r each; do nbdinfo --size "$each"; done <"$server_out"
+}
+
+@test "several exports: names, default, list" {
+  start -l "unix:$sock" memory:1M two=memory:2M 3-x.y_z=memory:3M
+  [ "$(nbdinfo --size "$uri")" = 1048576 ]
+  [ "$(nbdinfo --size "nbd+unix:///two?socket=$sock")" = 2097152 ]
+  [ "$(nbdinfo --size "nbd+unix:///3-x.y_z?socket=$sock")" = 3145728 ]
+  run ! nbdinfo --size "nbd+unix:///four?socket=$sock"
+  [ "$(nbdinfo --list --json "$uri" | jq '.exports | length')" = 3 ]
+}
+
+@test "a file whose path has a = in it needs no name; a name before a path works" {
+  truncate -s 1M "$BATS_TEST_TMPDIR/a=b"
+  cd "$BATS_TEST_TMPDIR"
+  start -l "unix:$sock" a=b "n=a=b"
+  [ "$(nbdinfo --size "$uri")" = 1048576 ]
+  [ "$(nbdinfo --size "nbd+unix:///n?socket=$sock")" = 1048576 ]
+}
+
+@test "read-only: said, and kept" {
+  truncate -s 1M "$BATS_TEST_TMPDIR/file"
+  start -l "unix:$sock" -r "$BATS_TEST_TMPDIR/file"
+  nbdinfo --is read-only "$uri"
+  run ! qemu-io -f raw -c 'write 0 512' "$uri"
+  cmp "$BATS_TEST_TMPDIR/file" <(head -c 1M /dev/zero)
+}
+
+@test "description and block sizes are told" {
+  start -l "unix:$sock" --description "some text" --min-block 512 --preferred-block 64K \
+    --max-block 1M memory:1M
+  run -0 nbdinfo --json "$uri"
+  [ "$(jq -r '.exports[0].description' <<<"$output")" = "some text" ]
+  [ "$(jq '.exports[0].block_size_minimum' <<<"$output")" = 512 ]
+  [ "$(jq '.exports[0].block_size_preferred' <<<"$output")" = 65536 ]
+  [ "$(jq '.exports[0].block_size_maximum' <<<"$output")" = 1048576 ]
+}
+
+@test "stdin and stdout: - as the first argument, and -l -" {
+  for how in "- memory:1M" "memory:1M -l -"; do
+    # shellcheck disable=SC2086 # two or three words
+    run -0 /usr/bin/python3 -c 'import nbd, sys; h = nbd.NBD(); h.connect_command(sys.argv[1:]); print(h.get_size())' \
+      "$BIN/nbd-serve" $how
+    [ "$output" = 1048576 ]
+  done
+}
+
+@test "pipes on stdin and stdout; nothing else is written there" {
+  run -0 bash -c 'printf "\0\0\0\3IHAVEOPT\0\0\0\2\0\0\0\0" | "$BIN/nbd-serve" - memory:1M | xxd -p -c 64'
+  # the hello, then the acknowledgement of ABORT
+  [ "$output" = 4e42444d4147494349484156454f505400030003e889045565a9000000020000000100000000 ]
+}
+
+@test "socket activation" {
+  run -0 nbdinfo --size -- [ "$BIN/nbd-serve" memory:1M ]
+  [ "$output" = 1048576 ]
+}
+
+@test "an inherited listening socket: fd:N" {
+  run -0 /usr/bin/python3 - "$BIN/nbd-serve" "$sock" <<'PY'
+import nbd, socket, subprocess, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[2])
+s.listen()
+p = subprocess.Popen([sys.argv[1], "-q", "-l", f"fd:{s.fileno()}", "memory:1M"], pass_fds=[s.fileno()])
+h = nbd.NBD()
+h.connect_unix(sys.argv[2])
+print(h.get_size())
+h.shutdown()
+p.terminate()
+assert p.wait(5) == 0
+PY
+  [[ $output == *1048576 ]]
+}
+
+@test "--run: the command finds the URI, its status is the tool's, its stdout its own" {
+  run -0 "$BIN/nbd-serve" -l "unix:$sock" memory:1M --run sh -c 'nbdinfo --size "$R3_URI"; echo "$R3_ADDRESS"'
+  [ "$output" = "1048576"$'\n'"unix:$sock" ]
+  [ ! -e "$sock" ]
+  run -7 "$BIN/nbd-serve" -l "unix:$sock" memory:1M --run sh -c 'exit 7'
+  run -127 "$BIN/nbd-serve" -l "unix:$sock" memory:1M --run ./no-such-command
+}
+
+@test "--exit-with-parent" {
+  bash -c '"$BIN/nbd-serve" --exit-with-parent -l "unix:$0" --ready-fd 1 memory:1M >"$0.ready" 3>&- &
+           echo $! >"$0.pid"; until [ -s "$0.ready" ]; do sleep 0.02; done' "$sock"
+  eventually gone "$(cat "$sock.pid")"
+  [ ! -e "$sock" ]
+}
+
+@test "--json: events; status on the control socket" {
+  start -l "unix:$sock" --json --control "unix:$sock.control" memory:1M x=memory:1M
+  [ "$(jq -r 'select(.event == "listening") | .uri' "$server_out" | head -1)" = "$uri" ]
+  jq -e 'select(.event == "ready")' "$server_out"
+  qemu-io -f raw -c 'write 0 64k' -c 'read 0 32k' "$uri"
+  run -0 "$BIN/nbd-serve" --ask status "unix:$sock.control"
+  [ "$(jq .exports <<<"$output")" = 2 ]
+  [ "$(jq .bytes_written <<<"$output")" = 65536 ]
+  [ "$(jq .accepted <<<"$output")" -ge 1 ]
+}
+
+@test "little memory when idle" {
+  [[ $BIN != *build-* ]] || skip "memory is measured in a plain build"
+  start -l "unix:$sock" memory:1G
+  rss=$(awk '/VmRSS/ { print $2 }' "/proc/$server_pid/status")
+  ((rss <= 3072)) || { echo "$rss KiB"; false; }
+}
+
+@test "what makes no sense is refused in a line" {
+  refuses REGION
+  refuses REGION -
+  refuses "memory:x" memory:x
+  refuses minimum --min-block 3 memory:1M
+  refuses minimum --min-block 128K memory:1M
+  refuses preferred --preferred-block 100 memory:1M
+  refuses maximum --max-block 512 memory:1M
+  refuses twice memory:1M memory:1M
+  refuses twice a=memory:1M a=memory:1M
+  refuses --max-connections --max-connections 0 memory:1M
+  refuses --workers --workers 0 memory:1M
+  refuses --handshake-timeout --handshake-timeout never memory:1M
+  refuses nowhere -l nowhere memory:1M
+}
+
+@test "an address that others can reach needs --plain" {
+  refuses --plain -l tcp://0.0.0.0:0 memory:1M
+  start --plain -l tcp://0.0.0.0:0 memory:1M
+}
+
+@test "a region or a listener that cannot be had is an error, and leaves nothing behind" {
+  run -1 "$BIN/nbd-serve" -l "unix:$sock" "$BATS_TEST_TMPDIR/none"
+  [[ $output == *"$BATS_TEST_TMPDIR/none"* ]]
+  [ ! -e "$sock" ]
+  run -1 "$BIN/nbd-serve" -l "unix:$BATS_TEST_TMPDIR/none/sock" memory:1M
+  run -1 "$BIN/nbd-serve" -l "unix:$sock" "$BATS_TEST_TMPDIR"
+  echo precious >"$sock"
+  run -1 "$BIN/nbd-serve" -l "unix:$sock" memory:1M
+  [ "$(cat "$sock")" = precious ]
+}
+
+@test "a live socket is not taken away; a stale one is replaced" {
+  start -l "unix:$sock" memory:1M
+  run -1 "$BIN/nbd-serve" -l "unix:$sock" memory:2M
+  [ "$(nbdinfo --size "$uri")" = 1048576 ]
+  kill -9 "$server_pid"
+  forget_server
+  [ -S "$sock" ]
+  start -l "unix:$sock" memory:2M
+  [ "$(nbdinfo --size "$uri")" = 2097152 ]
+}

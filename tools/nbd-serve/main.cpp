@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <malloc.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <stdexcept>
+
+#include "libcommon/cli/tool.hpp"
+#include "tools/nbd-serve/exports.hpp"
+#include "tools/nbd-serve/service.hpp"
+
+namespace {
+
+using namespace r3;
+
+const About kAbout = {
+    "nbd-serve", "share regions as NBD exports",
+    "nbd-serve disk.img                             on tcp://127.0.0.1:10809\n"
+    "nbd-serve -l unix:/run/disk.sock -r disk.img\n"
+    "nbd-serve -l tcp://127.0.0.1:0 memory:1G --run sh -c 'nbdinfo $R3_URI'\n"
+    "nbd-serve a=disk.img scratch=memory:64M        two exports\n"
+    "ssh host nbd-serve - disk.img                  one client, on stdin and stdout\n"};
+
+struct Settings {
+  std::vector<std::string> listen;
+  std::vector<std::string> regions;
+  std::string description;
+  bool read_only = false;
+  bool plain = false;
+  bool exit_with_parent = false;
+  unsigned most_connections = 1000;
+  std::uint64_t minimum_block = 1;
+  std::uint64_t preferred_block = 4 * KiB;
+  std::uint64_t maximum_block = 32 * MiB;
+  NbdServerOptions server;
+};
+
+void declare(Tool& tool, Settings& settings) {
+  auto& app = tool.options();
+  app.add_option("REGION", settings.regions, "what to share: REGION or NAME=REGION")->required();
+  app.add_option("-l,--listen", settings.listen,
+                 "where to listen: tcp://HOST:PORT, unix:PATH, vsock://CID:PORT, fd:N or - (repeatable)")
+      ->type_name("ADDR")
+      ->allow_extra_args(false);
+  app.add_flag("-r,--read-only", settings.read_only, "allow no changes");
+  app.add_option("--description", settings.description, "a text that clients can show")
+      ->type_name("TEXT");
+  app.add_flag("--plain", settings.plain, "listen where other machines can connect, unencrypted");
+  tool.size_option("--min-block", settings.minimum_block, "refuse what is not a multiple of this");
+  tool.size_option("--preferred-block", settings.preferred_block, "tell clients what suits best");
+  tool.size_option("--max-block", settings.maximum_block, "refuse longer reads and writes");
+  tool.duration_option("--handshake-timeout", settings.server.handshake_timeout,
+                       "close clients that take longer to choose an export");
+  tool.number_option("--max-connections", settings.most_connections, 1, 100'000,
+                     "refuse clients beyond this number");
+  tool.number_option("--workers", settings.server.workers, 1, 1024,
+                     "threads per client for requests that have to wait");
+  app.add_flag("--exit-with-parent", settings.exit_with_parent, "stop when the parent process ends");
+  tool.run_option();
+}
+
+std::uint32_t block(std::uint64_t size) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(size, UINT32_MAX));
+}
+
+void prepare_process(const Settings& settings, Stop& stop) {
+  // Long payloads come and go: memory that was freed goes back at once, for all threads.
+  ::mallopt(M_MMAP_THRESHOLD, 128 * KiB);
+  ::mallopt(M_ARENA_MAX, 2);
+  rlimit files;
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+    files.rlim_cur = files.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  if (!settings.exit_with_parent) return;
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() == 1) stop.request();  // too late: it has ended already
+}
+
+bool is_listening(int fd) {
+  int listening = 0;
+  socklen_t length = sizeof listening;
+  return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening;
+}
+
+// Where clients come from: listeners, or connections that are there already.
+struct Doors {
+  std::vector<Listener> listeners;
+  std::size_t inherited = 0;  // the first so many: who made them knows where they are
+  std::vector<Channel> channels;
+};
+
+Doors open_doors(const Settings& settings, Stop& stop) {
+  Doors doors;
+  doors.listeners = Listener::from_environment();
+  doors.inherited = doors.listeners.size();
+  auto wanted = settings.listen;
+  if (wanted.empty() && doors.listeners.empty()) wanted = {"tcp://127.0.0.1:10809"};
+  for (const auto& text : wanted) {
+    const auto address = parse_address(text);
+    require_local_or_plain(address, settings.plain);
+    const bool connected = address.kind == Address::Kind::stdio ||
+                           (address.kind == Address::Kind::fd && !is_listening(address.fd));
+    if (connected)
+      doors.channels.push_back(connect_to(address, settings.server.handshake_timeout, stop));
+    else
+      doors.listeners.emplace_back(address);
+  }
+  return doors;
+}
+
+Json status_of(const NbdServer& server, const Service& service, std::size_t exports) {
+  const auto totals = server.totals();
+  return Json()
+      .add("exports", std::uint64_t{exports})
+      .add("connections", std::uint64_t{service.connections()})
+      .add("accepted", service.accepted())
+      .add("refused", service.refused())
+      .add("requests", totals.requests)
+      .add("bytes_read", totals.bytes_read)
+      .add("bytes_written", totals.bytes_written);
+}
+
+// Tells where the exports are; returns what --run's command finds in its environment.
+std::vector<std::string> announce(Tool& tool, const Doors& doors,
+                                  const std::vector<NbdExport>& exports) {
+  std::vector<std::string> environment;
+  const bool quiet = tool.json() || tool.runs_command() || !doors.channels.empty();
+  for (std::size_t i = 0; i < doors.listeners.size(); ++i) {
+    const auto& listener = doors.listeners[i];
+    const auto address = to_text(listener.address());
+    for (const auto& each : exports) {
+      const auto uri = export_uri(listener.address(), each.name);
+      tool.events().send(Json()
+                             .add("event", "listening")
+                             .add("address", address)
+                             .add("export", each.name)
+                             .add("uri", uri));
+      if (environment.empty()) environment = {"R3_ADDRESS=" + address, "R3_URI=" + uri};
+      if (!quiet && i >= doors.inherited && !uri.empty()) tool.print(uri);
+    }
+  }
+  return environment;
+}
+
+int serve(Tool& tool, Settings& settings) {
+  if (settings.regions.front() == "-") {
+    settings.regions.erase(settings.regions.begin());
+    settings.listen.push_back("-");
+    if (settings.regions.empty()) throw std::invalid_argument("REGION is required");
+  }
+  prepare_process(settings, tool.stop());
+  settings.server.minimum_block = block(settings.minimum_block);
+  settings.server.preferred_block =
+      std::max(block(settings.preferred_block), settings.server.minimum_block);
+  settings.server.maximum_block = block(settings.maximum_block);
+
+  std::vector<std::unique_ptr<Backend>> backends;
+  std::vector<NbdExport> exports;
+  RegionOptions how;
+  how.read_only = settings.read_only;
+  for (const auto& text : settings.regions) {
+    const auto named = parse_named_region(text);
+    backends.push_back(open_region(named.region, how));
+    exports.push_back(
+        {named.name, settings.description, backends.back().get(), settings.read_only});
+  }
+  NbdServer server(exports, settings.server);
+  auto doors = open_doors(settings, tool.stop());
+  Service service(server, tool.stop(), settings.most_connections);
+  tool.control().on("status", [&] { return status_of(server, service, exports.size()); });
+
+  const auto environment = announce(tool, doors, exports);
+  for (auto& listener : doors.listeners) service.listen(listener);
+  for (auto& channel : doors.channels) service.serve_only(std::move(channel));
+  tool.ready();
+  const int status = tool.serve_until_stopped(environment);
+  tool.stop().request();
+  // What waits for something far away that does not answer is not waited for.
+  if (!service.wait_for_end())
+    for (const auto& each : backends) each->abandon();
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  return run(argc, argv, kAbout, [&](Tool& tool) { declare(tool, settings); },
+             [&](Tool& tool) { return serve(tool, settings); });
+}
