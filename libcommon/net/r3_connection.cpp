@@ -80,7 +80,7 @@ void R3Connection::run() {
     parse();
     pump();
     send();
-    if (idle() && (!reading_ || stop_.requested())) return;
+    if (idle() && (!reading_ || stop_.requested())) return link_.finish();
     receive();
   }
 }
@@ -107,8 +107,9 @@ bool R3Connection::hello() {
 
   std::uint16_t error = 0;
   export_ = server_.find(hello.name);
+  bool writable = true;
   if (hello.version != kVersion) error = EPROTONOSUPPORT;
-  else if (!export_ || (peer_.may_use && !peer_.may_use(hello.name))) error = ENOENT;
+  else if (!export_ || (peer_.may_use && !peer_.may_use(hello.name, writable))) error = ENOENT;
   if (error == 0) {
     seat_ = {peer_.name + '/' + std::string(as_text(hello.session)), hello.slot};
     seated_ = server_.take_seat(seat_, hello.generation, link_, stop_);
@@ -121,7 +122,7 @@ bool R3Connection::hello() {
     return false;
   }
   backend_ = export_->backend;
-  read_only_ = export_->read_only || peer_.read_only || backend_->read_only() ||
+  read_only_ = export_->read_only || peer_.read_only || !writable || backend_->read_only() ||
                (hello.flags & kHelloReadOnly) != 0;
   Welcome welcome;
   welcome.flags = read_only_ ? kWelcomeReadOnly : 0;

@@ -16,6 +16,8 @@
 
 namespace r3 {
 
+struct SecureSession;
+
 // One thread may read while another writes; no more than one of each.
 class Link {
  public:
@@ -42,6 +44,8 @@ class Link {
 
 // The channel's bytes as they are.
 std::unique_ptr<Link> make_plain_link(Channel channel);
+// After a handshake (noise_session.hpp) over the channel that `below` has now.
+std::unique_ptr<Link> make_secure_link(std::unique_ptr<Link> below, const SecureSession& session);
 
 // Keeps the bytes that the kernel has not sent yet to a few, so that what is urgent does not wait there.
 void bound_unsent(int socket) noexcept;

@@ -40,7 +40,8 @@ struct R3ServerOptions {
 struct R3Peer {
   std::string name;        // of its key; empty: anybody
   bool read_only = false;
-  std::function<bool(const std::string& export_name)> may_use;  // none: all
+  // Whether it may use the export, and whether it may change it. None: all of them.
+  std::function<bool(const std::string& export_name, bool& writable)> may_use;
 };
 
 struct R3Counters {

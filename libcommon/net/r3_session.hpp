@@ -38,8 +38,10 @@ class R3Session {
   void welcomed(const wire::Welcome& welcome,
                 const std::function<void(const std::deque<Unflushed>&)>& replay);
 
-  // ESTALE once the server's export was another one; for good.
+  // The error that everything fails with, for good: ESTALE once the server's export was another one,
+  // ESHUTDOWN when there is nothing to dial again; 0 so far.
   int dead() const { return dead_.load(std::memory_order_relaxed); }
+  void end(int error) { dead_ = error; }
 
   // Holds the caller back while another change to the same bytes is in flight: their order would be lost
   // when they are sent again.

@@ -202,6 +202,7 @@ void R3Slot::lead(Lock& lock, Clock::time_point until) {
   } catch (const std::exception& error) {
     if (!lock.owns_lock()) lock.lock();
     log_debug(std::string("r3 connection: ") + error.what());
+    if (errno_of_current_exception() == ESHUTDOWN) session_.end(ESHUTDOWN);
     if (link_) link_->shut_down();
     up_ = false;
     ++failures_;

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/net/r3_connect.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <stdexcept>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/net/keys.hpp"
+#include "libcommon/net/r3_frame.hpp"
+
+namespace r3 {
+
+namespace {
+
+bool has_keys(const NoiseKeys& keys) { return keys.peer || keys.psk || keys.own; }
+
+std::string_view plain_preamble() {
+  return {reinterpret_cast<const char*>(wire::kPlainPreamble.data()), wire::kPreambleSize};
+}
+
+// A stream of which some bytes were read already.
+class Resumed final : public Stream {
+ public:
+  Resumed(ConstBytes first, Stream& rest) : first_(first), rest_(rest) {}
+  std::size_t read_some(Bytes into) override {
+    if (first_.empty()) return rest_.read_some(into);
+    const auto n = std::min(into.size(), first_.size());
+    std::copy_n(first_.begin(), n, into.begin());
+    first_ = first_.subspan(n);
+    return n;
+  }
+  void write_parts(std::span<const ConstBytes> parts) override { rest_.write_parts(parts); }
+  void finish() override { rest_.finish(); }
+  void set_deadline(Deadline deadline) override { rest_.set_deadline(deadline); }
+
+ private:
+  ConstBytes first_;
+  Stream& rest_;
+};
+
+R3Peer permissions(const std::shared_ptr<const R3Policy>& policy, const SecureSession& session) {
+  R3Peer peer;
+  if (session.pattern == NoisePattern::nk) peer.read_only = true;
+  if (!session.peer) return peer;
+  if (!policy->peers.knows(*session.peer)) throw ProtocolError("an unknown key");
+  peer.name = to_text(*session.peer);
+  peer.may_use = [policy, key = *session.peer](const std::string& name, bool& writable) {
+    const Peer* line = policy->peers.find(key, name);
+    writable = line && line->writable;
+    return line != nullptr;
+  };
+  return peer;
+}
+
+}  // namespace
+
+R3Dial r3_dial(const Address& address, const R3Security& security,
+               std::chrono::milliseconds timeout) {
+  const bool secure = has_keys(security.keys);
+  if (secure) client_pattern(security.keys);  // refuses what is no set of keys
+  if (!secure && !security.plain && !is_local(address))
+    throw std::invalid_argument(to_text(address) +
+                                " is not on this machine: keys are needed, or plain mode");
+  const bool once = address.kind == Address::Kind::fd || address.kind == Address::Kind::stdio;
+  auto dialled = std::make_shared<std::atomic<bool>>(false);
+  return [=, keys = security.keys](const Stop& stop) -> R3Dialled {
+    if (once && dialled->exchange(true)) fail(ESHUTDOWN, to_text(address));
+    Channel channel = connect_to(address, timeout, stop);
+    FdStream plain(channel.input(), channel.output(), stop);
+    if (secure) {
+      const SecureSession session = client_handshake(plain, keys, timeout);
+      return {make_secure_link(make_plain_link(std::move(channel)), session), false};
+    }
+    plain.write(as_bytes(plain_preamble()));
+    return {make_plain_link(std::move(channel)), true};
+  };
+}
+
+R3Accepted r3_accept(Channel channel, const std::shared_ptr<const R3Policy>& policy, const Stop& stop,
+                     std::chrono::milliseconds time) {
+  FdStream stream(channel.input(), channel.output(), stop);
+  stream.set_deadline(std::chrono::steady_clock::now() + time);
+  std::array<std::byte, wire::kPreambleSize> preamble;
+  if (stream.read_full(preamble) < preamble.size()) fail(ECONNRESET, "preamble");
+  if (as_text(preamble) == plain_preamble()) {
+    if (!policy->plain) throw ProtocolError("plain mode is not allowed here");
+    return {make_plain_link(std::move(channel)), true, {}, {}};
+  }
+  if (!policy->keys) throw ProtocolError("not the beginning of r3 in plain mode");
+  Resumed whole(preamble, stream);
+  const SecureSession session = server_handshake(whole, *policy->keys, time);
+  R3Peer peer = permissions(policy, session);
+  const auto key = session.pattern == NoisePattern::xk || session.pattern == NoisePattern::xk_psk0
+                       ? session.peer : std::nullopt;
+  return {make_secure_link(make_plain_link(std::move(channel)), session), false, std::move(peer), key};
+}
+
+}  // namespace r3
