@@ -15,8 +15,6 @@
 
 namespace r3 {
 
-inline constexpr std::uint16_t kR3Port = 10833;
-
 struct R3Security {
   NoiseKeys keys;      // none at all: plain mode
   bool plain = false;  // allowed off the machine too

@@ -4,9 +4,11 @@
 //   PATH  file:PATH  memory:SIZE[?file=PATH]  dir:PATH?size=SIZE&chunk=SIZE  pattern:SIZE  zero:SIZE
 //   nbd://HOST[:PORT]/EXPORT  nbd+unix:///EXPORT?socket=PATH  nbd+vsock://CID[:PORT]/EXPORT
 //   nbd+exec:COMMAND
+//   r3://HOST[:PORT]/EXPORT  r3+unix:///EXPORT?socket=PATH  r3+vsock://CID[:PORT]/EXPORT  r3+exec:COMMAND
+//   r3+fd:N[/EXPORT]         with key-file=, server-key=, psk-file=, plain=yes (r3_region.hpp)
 //
 // What starts with a scheme (a lower-case letter, then letters, digits, + - or ., then a colon) is
-// never a plain PATH: ./a:b and file:a:b are. After file: and nbd+exec: every byte is meant as it is;
+// never a plain PATH: ./a:b and file:a:b are. After file:, nbd+exec: and r3+exec: every byte is meant as it is;
 // elsewhere %XX stands for a byte, as in any URI. Sizes go up to 2^63-1.
 //
 // Bad text throws std::invalid_argument; a region that does not open throws std::system_error.
@@ -43,6 +45,9 @@ struct RegionOptions {
   unsigned connections = 1;                      // to a remote server, if it allows several
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds io_timeout{0};       // an outage becomes EIO after that; 0 waits for ever
+  std::string key_file;    // r3: a private key, where the region names none
+  std::string psk_file;    // r3: a pre-shared key, likewise
+  bool plain = false;      // r3: without encryption even off the machine
   const Stop* stop = nullptr;                    // ends opening early; not used afterwards
   std::function<void(bool connected)> on_change = {};  // a remote end is lost, or back; see nbd_client.hpp
 };

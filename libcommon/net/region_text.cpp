@@ -7,6 +7,7 @@
 
 #include "libcommon/base/sizes.hpp"
 #include "libcommon/net/nbd_protocol.hpp"
+#include "libcommon/net/r3_region.hpp"
 #include "libcommon/net/region.hpp"
 
 namespace r3 {
@@ -93,20 +94,20 @@ std::string_view take_authority(std::string_view text, std::string_view& rest) {
   return authority;
 }
 
-Address parse_server(std::string_view text, const char* prefix, std::string_view authority) {
+Address parse_server(std::string_view text, const char* prefix, std::string_view authority,
+                     std::uint16_t default_port) {
   const auto bracket = authority.rfind(']');
   const bool has_port = authority.find(':', bracket == authority.npos ? 0 : bracket) != authority.npos;
-  const auto port = has_port ? "" : ":" + std::to_string(nbd::kPort);
+  const auto port = has_port ? "" : ":" + std::to_string(default_port);
   auto address =
       part_of(text, [&] { return parse_address(prefix + std::string(authority) + port); });
   if (address.kind == Address::Kind::tcp && address.port == 0) refuse(text, "no server has port 0");
   return address;
 }
 
-void parse_nbd_unix(std::string_view text, std::string_view rest, Region& region) {
-  take_parameters(text, rest, region, {"socket"});
+void parse_unix_server(std::string_view text, std::string_view rest, Region& region) {
   if (!take_authority(text, rest).empty())
-    refuse(text, "nbd+unix:///EXPORT?socket=PATH is accepted, with three slashes");
+    refuse(text, region.scheme + ":///EXPORT?socket=PATH is accepted, with three slashes");
   region.rest = parse_export(text, rest);
   const auto socket = region.parameters.find("socket");
   if (socket == region.parameters.end()) refuse(text, "socket=PATH is missing");
@@ -118,15 +119,46 @@ void parse_nbd_unix(std::string_view text, std::string_view rest, Region& region
 }
 
 void parse_nbd(std::string_view text, std::string_view rest, Region& region) {
-  if (region.scheme == "nbd+unix") return parse_nbd_unix(text, rest, region);
   if (region.scheme == "nbd+exec") {
     region.address = part_of(text, [&] { return parse_address("exec:" + std::string(rest)); });
     return;
   }
+  if (region.scheme == "nbd+unix") {
+    take_parameters(text, rest, region, {"socket"});
+    return parse_unix_server(text, rest, region);
+  }
   take_parameters(text, rest, region, {});
   const auto authority = take_authority(text, rest);
   region.rest = parse_export(text, rest);
-  region.address = parse_server(text, region.scheme == "nbd" ? "tcp://" : "vsock://", authority);
+  region.address =
+      parse_server(text, region.scheme == "nbd" ? "tcp://" : "vsock://", authority, nbd::kPort);
+}
+
+void parse_r3(std::string_view text, std::string_view rest, Region& region) {
+  if (region.scheme == "r3+exec") {
+    region.address = part_of(text, [&] { return parse_address("exec:" + std::string(rest)); });
+    return;
+  }
+  take_parameters(text, rest, region, {"socket", "key-file", "server-key", "psk-file", "plain"});
+  if (region.scheme != "r3+unix" && region.parameters.contains("socket"))
+    refuse(text, "socket= belongs to r3+unix:");
+  if (region.scheme == "r3+unix") return parse_unix_server(text, rest, region);
+  if (region.scheme == "r3+fd") {
+    const auto slash = rest.find('/');
+    region.rest = parse_export(text, slash == rest.npos ? "" : rest.substr(slash));
+    const auto number = std::string(rest.substr(0, slash));
+    region.address = part_of(text, [&] { return parse_address("fd:" + number); });
+    return;
+  }
+  const auto authority = take_authority(text, rest);
+  region.rest = parse_export(text, rest);
+  region.address =
+      parse_server(text, region.scheme == "r3" ? "tcp://" : "vsock://", authority, kR3Port);
+}
+
+bool is_r3(std::string_view scheme) {
+  return scheme == "r3" || scheme == "r3+unix" || scheme == "r3+vsock" || scheme == "r3+exec" ||
+         scheme == "r3+fd";
 }
 
 void parse_dir(std::string_view text, std::string_view rest, Region& region) {
@@ -170,27 +202,30 @@ Region parse_region(std::string_view text) {
   } else if (scheme == "nbd" || scheme == "nbd+unix" || scheme == "nbd+vsock" ||
              scheme == "nbd+exec") {
     parse_nbd(text, rest, region);
+  } else if (is_r3(scheme)) {
+    parse_r3(text, rest, region);
   } else if (scheme.starts_with("nbds")) {
     refuse(text, "TLS is not supported; nbd+exec:ssh HOST ... brings NBD over an encrypted channel");
   } else {
     // The schemes of other servers and of region helpers are to be found here.
-    refuse(text, "unknown scheme; file:, memory:, dir:, pattern:, zero:, nbd:, nbd+unix:, nbd+vsock: "
-                 "and nbd+exec: are known, and ./" + std::string(text) + " is a file");
+    refuse(text, "unknown scheme; file:, memory:, dir:, pattern:, zero:, nbd: and r3: (also +unix, "
+                 "+vsock, +exec; r3+fd:) are known, and ./" + std::string(text) + " is a file");
   }
   return region;
 }
 
 std::string to_text(const Region& region) {
   std::string text = region.scheme + ":";
-  if (region.scheme == "nbd+exec") return text + region.address.command;
+  const bool remote = region.scheme.starts_with("nbd") || is_r3(region.scheme);
+  if (region.address.kind == Address::Kind::exec) return text + region.address.command;
   if (region.scheme == "file") return text + region.rest;
-  if (region.scheme == "nbd+unix") text += "//";
-  if (region.scheme == "nbd" || region.scheme == "nbd+vsock") {
+  if (region.scheme.ends_with("+unix")) text += "//";
+  if (remote && !region.scheme.ends_with("+unix")) {
     const std::string address = to_text(region.address);
     text += address.substr(address.find(':') + 1);
   }
-  if (region.scheme.starts_with("nbd")) text += "/";
-  if (region.scheme == "dir" || region.scheme.starts_with("nbd")) {
+  if (remote) text += "/";
+  if (region.scheme == "dir" || remote) {
     text += percent_encode(region.rest);
   } else {
     text += std::to_string(region.size);

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "libcommon/net/r3_region.hpp"
+
+#include <stdexcept>
+
+#include "libcommon/net/keys.hpp"
+#include "libcommon/net/r3_connect.hpp"
+
+namespace r3 {
+
+namespace {
+
+R3Security security_of(const Region& region, const RegionOptions& options) {
+  const auto parameter = [&](std::string_view name, const std::string& otherwise) {
+    const auto found = region.parameters.find(name);
+    return found == region.parameters.end() ? otherwise : found->second;
+  };
+  R3Security security;
+  const auto plain = parameter("plain", options.plain ? "yes" : "no");
+  if (plain != "yes" && plain != "no")
+    throw std::invalid_argument("region \"" + to_text(region) + "\": plain=yes or plain=no is accepted");
+  security.plain = plain == "yes";
+  // On one machine the tool's general keys are not meant; a region's own are.
+  const bool local = is_local(region.address);
+  const auto key = parameter("key-file", local ? "" : options.key_file);
+  const auto psk = parameter("psk-file", local ? "" : options.psk_file);
+  const auto server = parameter("server-key", "");
+  if (!key.empty()) security.keys.own = read_secret_key(KeyKind::secret, key);
+  if (!psk.empty()) security.keys.psk = read_secret_key(KeyKind::shared, psk);
+  if (server.starts_with(prefix_of(KeyKind::open)))
+    security.keys.peer = parse_public_key(server, "server-key");
+  else if (!server.empty())
+    security.keys.peer = read_public_key(server);
+  return security;
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> open_r3(const Region& region, const RegionOptions& options) {
+  R3ClientOptions client;
+  client.export_name = region.rest;
+  client.connections = region.address.kind == Address::Kind::fd ? 1 : options.connections;
+  client.read_only = options.read_only;
+  client.connect_timeout = options.connect_timeout;
+  client.io_timeout = options.io_timeout;
+  return std::make_unique<R3Client>(
+      r3_dial(region.address, security_of(region, options), options.connect_timeout), client);
+}
+
+}  // namespace r3

@@ -1,0 +1,58 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# ram-ul from outside. The client is another ram-ul that has the first one's export as its region: what
+# nothing but r3 connects.
+load ../helper
+
+@test "a size is memory, and clients see each other's writes" {
+  start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/s" 1M
+  [ -S "$BATS_TEST_TMPDIR/s" ]
+}
+
+@test "wrong usage ends with 2 and says what is accepted" {
+  run -2 "$BIN/ram-ul" -l unix:x --max-request 1K
+  [[ $output == *"4K to 32M"* ]]
+  run -2 "$BIN/ram-ul" -l unix:x --peer-keys f
+  [[ $output == *"--key-file"* ]]
+  run -2 "$BIN/ram-ul" -l unix:x a=1M a=1M
+  [[ $output == *"two exports"* ]]
+  run -2 "$BIN/ram-ul" -l "tcp://0.0.0.0:0" 1M
+  [[ $output == *"--plain"* ]]
+}
+
+@test "a region behind ram-ul can be served again (gateway)" {
+  head -c 1M /dev/urandom >"$BATS_TEST_TMPDIR/image"
+  start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/a" "disk=$BATS_TEST_TMPDIR/image"
+  start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/b" "r3+unix:///disk?socket=$BATS_TEST_TMPDIR/a"
+}
+
+@test "an export that is not there is refused" {
+  start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/a" "disk=1M"
+  run -1 "$BIN/ram-ul" -l "unix:$BATS_TEST_TMPDIR/b" "r3+unix:///other?socket=$BATS_TEST_TMPDIR/a"
+  [[ $output == *"other"* ]]
+}
+
+@test "a command is a server: r3+exec" {
+  start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/b" "r3+exec:$BIN/ram-ul -l - 1M"
+}
+
+@test "a client without the key gets nowhere; HUP takes a key away" {
+  [ -x "$BIN/r3-key" ] || skip "needs r3-key"
+  cd "$BATS_TEST_TMPDIR"
+  "$BIN/r3-key" gen >server.key 2>server.pub
+  "$BIN/r3-key" gen >client.key 2>client.pub
+  chmod 600 ./*.key
+  server=$("$BIN/r3-key" pub <server.key) client=$("$BIN/r3-key" pub <client.key)
+  echo "$client alice rw *" >peers
+  start_server ram-ul -l "unix:$PWD/s" --key-file server.key --peer-keys peers 1M
+  upstream=$server_pid
+  region="r3+unix:///?socket=$PWD/s&server-key=$server"
+  run -1 timeout 5 "$BIN/ram-ul" -l "unix:$PWD/t" "r3+unix:///?socket=$PWD/s"
+  run -1 timeout 5 "$BIN/ram-ul" -l "unix:$PWD/t" "$region"
+  start_server ram-ul -l "unix:$PWD/t" --events-fd 7 "$region&key-file=client.key" 7>events
+  : >peers
+  kill -HUP "$upstream"
+  cut_off() { run -1 timeout 2 "$BIN/ram-ul" -l "unix:$PWD/u" "$region&key-file=client.key"; }
+  eventually cut_off
+  kill -0 "$upstream"
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// ram-ul's arguments as exports: [NAME=]REGION, where a bare size is memory. Opens the regions and keeps them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libcommon/net/r3_server.hpp"
+#include "libcommon/net/region.hpp"
+
+namespace r3 {
+
+class Exports {
+ public:
+  // Throws std::invalid_argument for bad text or a name that is there twice.
+  Exports(const std::vector<std::string>& arguments, const RegionOptions& options);
+
+  const std::vector<R3Export>& list() const { return exports_; }
+  std::uint64_t size() const;
+  void flush();
+
+ private:
+  std::vector<std::unique_ptr<Backend>> regions_;
+  std::vector<R3Export> exports_;
+};
+
+}  // namespace r3

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// ram-ul: serves memory, or any regions, to r3 clients.
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "libcommon/base/sizes.hpp"
+#include "libcommon/cli/tool.hpp"
+#include "libcommon/net/keys.hpp"
+#include "libcommon/net/r3_gate.hpp"
+#include "libcommon/net/r3_region.hpp"
+#include "tools/ram-ul/exports.hpp"
+
+namespace {
+
+constexpr r3::About kAbout = {
+    "ram-ul", "serve memory, or any regions, to r3 clients",
+    "ram-ul -l unix:/run/ram.sock memory:4G\n"
+    "ram-ul -l tcp://[::]:10833 --key-file node.key --peer-keys peers 64G\n"
+    "ram-ul -l tcp://localhost:0 disk=/dev/vg/disk scratch=memory:1G\n"
+    "r3-mount 'r3+exec:ram-ul -l - /srv/image' /mnt"};
+
+struct Options {
+  std::vector<std::string> regions{"memory:1G"};
+  std::vector<std::string> listen;
+  std::string key_file, peer_keys, psk_file;
+  bool plain = false, anonymous = false;
+  r3::RegionOptions region;
+  unsigned max_connections = 64;
+  std::uint64_t max_request = r3::MiB;
+  std::uint64_t memory_limit = r3::GiB;
+};
+
+void declare(r3::Tool& tool, Options& o) {
+  auto& app = tool.options();
+  app.add_option("region", o.regions, "[NAME=]REGION to serve; a bare SIZE is memory (memory:1G)");
+  app.add_option("-l,--listen", o.listen, "ADDR to listen on (tcp://localhost:10833); - serves stdin and stdout")
+      ->allow_extra_args(false);
+  app.add_flag("-r,--read-only", o.region.read_only, "refuse every change");
+  app.add_option("--key-file", o.key_file, "FILE with this server's private key (r3-key gen)");
+  app.add_option("--peer-keys", o.peer_keys, "FILE of clients: KEY NAME ro|rw EXPORT-GLOB; HUP reads it again");
+  app.add_option("--psk-file", o.psk_file, "FILE with a pre-shared key (r3-key psk)");
+  app.add_flag("--anonymous", o.anonymous, "let clients without a key read");
+  app.add_flag("--plain", o.plain, "allow plain mode to whoever can connect, without encryption");
+  tool.number_option("--connections", o.region.connections, 1, 64, "to each region that is remote");
+  tool.number_option("--max-connections", o.max_connections, 1, 65536, "clients' connections at a time");
+  tool.size_option("--max-request", o.max_request, "the longest read or write, 4K to 32M");
+  tool.size_option("--memory-limit", o.memory_limit, "for requests in flight, over all connections");
+}
+
+std::shared_ptr<const r3::R3Policy> read_policy(const Options& o) {
+  auto policy = std::make_shared<r3::R3Policy>();
+  policy->plain = o.plain || (o.key_file.empty() && o.psk_file.empty());
+  if (!o.key_file.empty() || !o.psk_file.empty()) policy->keys.emplace();
+  if (!o.key_file.empty()) policy->keys->own = r3::read_secret_key(r3::KeyKind::secret, o.key_file);
+  if (!o.psk_file.empty()) policy->keys->psk = r3::read_secret_key(r3::KeyKind::shared, o.psk_file);
+  if (policy->keys) policy->keys->anonymous = o.anonymous;
+  if (!o.peer_keys.empty()) policy->peers = r3::PeerKeys::read(o.peer_keys);
+  return policy;
+}
+
+r3::R3ServerOptions server_options(const Options& o) {
+  if (o.max_request < 4 * r3::KiB || o.max_request > 32 * r3::MiB)
+    throw std::invalid_argument("--max-request: 4K to 32M is accepted");
+  r3::R3ServerOptions server;
+  server.max_transfer = static_cast<std::uint32_t>(o.max_request);
+  server.max_bytes = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(o.memory_limit / o.max_connections, o.max_request, 64 * r3::MiB));
+  return server;
+}
+
+void check_usage(const Options& o) {
+  if (!o.peer_keys.empty() && o.key_file.empty())
+    throw std::invalid_argument("--peer-keys needs --key-file");
+  if (!o.key_file.empty() && o.peer_keys.empty() && !o.anonymous)
+    throw std::invalid_argument("--key-file needs --peer-keys or --anonymous: nobody could connect");
+  const bool keys = !o.key_file.empty() || !o.psk_file.empty();
+  for (const auto& text : o.listen)
+    if (!keys) r3::require_local_or_plain(r3::parse_address(text), o.plain);
+}
+
+// Thousands of silent connections cost little but descriptors.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int serve(r3::Tool& tool, Options& o) {
+  if (o.listen.empty()) o.listen.push_back("tcp://localhost:" + std::to_string(r3::kR3Port));
+  check_usage(o);
+  raise_descriptor_limit();
+  const auto policy = read_policy(o);
+  r3::Exports exports(o.regions, o.region);
+  r3::R3Server server(exports.list(), server_options(o));
+  r3::R3GateOptions gate_options;
+  gate_options.max_connections = o.max_connections;
+  gate_options.on_change = [&](const std::string& peer, bool connected, const std::string& error) {
+    r3::Json event;
+    event.add("event", connected ? "connected" : "disconnected").add("peer", peer);
+    tool.events().send(error.empty() ? event : event.add("error", error));
+  };
+  r3::R3Gate gate(server, policy, gate_options);
+  tool.on_hang_up([&] { gate.set_policy(read_policy(o)); });
+  tool.control().on("status", [&] {
+    const auto& n = server.counters();
+    return r3::Json().add("size", exports.size()).add("connections", std::uint64_t{gate.connected()})
+        .add("requests", n.requests.load()).add("bytes_read", n.bytes_read.load())
+        .add("bytes_written", n.bytes_written.load());
+  });
+  if (o.listen == std::vector<std::string>{"-"}) {
+    tool.ready();
+    gate.serve_one(r3::connect_to(r3::parse_address("-"), {}, tool.stop()), tool.stop());
+    tool.on_hang_up({});
+    exports.flush();
+    return r3::kDone;
+  }
+  std::vector<r3::Listener> listeners;
+  for (const auto& text : o.listen) {
+    listeners.emplace_back(r3::parse_address(text));
+    tool.events().send(r3::Json().add("event", "listening").add("address", to_text(listeners.back().address())));
+  }
+  r3::TaskGroup threads;
+  threads.spawn([&] {
+    try {
+      gate.run(listeners, tool.stop());
+    } catch (...) {
+      tool.stop().request();
+      throw;
+    }
+  });
+  tool.ready();
+  const int status = tool.serve_until_stopped({});
+  tool.on_hang_up({});
+  threads.join();
+  exports.flush();
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  return r3::run(argc, argv, kAbout, [&](r3::Tool& tool) { declare(tool, options); },
+                 [&](r3::Tool& tool) { return serve(tool, options); });
+}
