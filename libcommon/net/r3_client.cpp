@@ -172,11 +172,12 @@ void R3Client::flush() {
   if (read_only()) return;
   for (;;) {
     const auto point = session_->flush_point();
+    if (!point) return;  // nothing to make durable: not worth an answer, nor waiting for a lost server
     R3Call call;
     call.request = request_of(Type::flush, 0, 0);
     pick().start(call, false);
     wait(call);
-    if (session_->flushed(point, call.verifier)) return;
+    if (session_->flushed(*point, call.verifier)) return;
   }
 }
 

@@ -81,8 +81,9 @@ bool R3Session::keep(const wire::Header& request, ConstBytes data, std::uint64_t
   return true;
 }
 
-std::uint64_t R3Session::flush_point() {
+std::optional<std::uint64_t> R3Session::flush_point() {
   std::lock_guard lock(mutex_);
+  if (unflushed_.empty()) return std::nullopt;
   return first_ + unflushed_.size();
 }
 

@@ -50,8 +50,8 @@ class R3Session {
   // The server with this verifier answered the change. False: it is gone, the change has to be sent again.
   // `full`: time to flush.
   bool keep(const wire::Header& request, ConstBytes data, std::uint64_t verifier, bool& full);
-  // Where a flush stands that is sent now; what it made durable.
-  std::uint64_t flush_point();
+  // Where a flush stands that is sent now, none if there was no change since the last; what it made durable.
+  std::optional<std::uint64_t> flush_point();
   bool flushed(std::uint64_t point, std::uint64_t verifier);
 
  private:

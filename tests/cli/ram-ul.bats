@@ -47,12 +47,12 @@ load ../helper
   start_server ram-ul -l "unix:$PWD/s" --key-file server.key --peer-keys peers 1M
   upstream=$server_pid
   region="r3+unix:///?socket=$PWD/s&server-key=$server"
-  run -1 timeout 5 "$BIN/ram-ul" -l "unix:$PWD/t" "r3+unix:///?socket=$PWD/s"
-  run -1 timeout 5 "$BIN/ram-ul" -l "unix:$PWD/t" "$region"
+  run -1 timeout -k 1 5 "$BIN/ram-ul" -l "unix:$PWD/t" "r3+unix:///?socket=$PWD/s"
+  run -1 timeout -k 1 5 "$BIN/ram-ul" -l "unix:$PWD/t" "$region"
   start_server ram-ul -l "unix:$PWD/t" --events-fd 7 "$region&key-file=client.key" 7>events
   : >peers
   kill -HUP "$upstream"
-  cut_off() { run -1 timeout 2 "$BIN/ram-ul" -l "unix:$PWD/u" "$region&key-file=client.key"; }
+  cut_off() { run -1 timeout -k 1 2 "$BIN/ram-ul" -l "unix:$PWD/u" "$region&key-file=client.key"; }
   eventually cut_off
   kill -0 "$upstream"
 }
