@@ -45,8 +45,8 @@ struct RegionOptions {
   unsigned connections = 1;                      // to a remote server, if it allows several
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds io_timeout{0};       // an outage becomes EIO after that; 0 waits for ever
-  std::string key_file;    // r3: a private key, where the region names none
-  std::string psk_file;    // r3: a pre-shared key, likewise
+  std::string key_file = {};    // r3: a private key, where the region names none
+  std::string psk_file = {};    // r3: a pre-shared key, likewise
   bool plain = false;      // r3: without encryption even off the machine
   const Stop* stop = nullptr;                    // ends opening early; not used afterwards
   std::function<void(bool connected)> on_change = {};  // a remote end is lost, or back; see nbd_client.hpp
