@@ -11,6 +11,7 @@ namespace r3 {
 
 namespace {
 
+constexpr auto kPatience = std::chrono::seconds(2);
 constexpr std::size_t kLongestLine = 4096;
 constexpr std::size_t kLongestAnswer = 16 * MiB;
 
@@ -45,18 +46,28 @@ Control::Answer Control::find_word(std::string_view line) const {
   };
 }
 
-Control::Opened::Opened(Control& control) : control_(control) {
-  std::lock_guard lock(control_.mutex_);
-  control_.open_ = true;
-  control_.closing_ = false;
+void Control::expect() {
+  std::lock_guard lock(mutex_);
+  state_ = State::expected;
 }
 
-Control::Opened::~Opened() {
-  control_.closing_ = true;  // so that new questions do not hold up the lock for ever
-  std::lock_guard lock(control_.mutex_);
-  control_.open_ = false;
-  control_.words_.clear();
-  control_.words_with_.clear();
+Control::Opened::Opened(Control& control) : control_(control) {
+  {
+    std::lock_guard lock(control_.mutex_);
+    control_.state_ = State::open;
+  }
+  control_.changed_.notify_all();
+}
+
+void Control::close() noexcept {
+  closing_ = true;  // so that new questions do not hold up the lock for ever
+  {
+    std::lock_guard lock(mutex_);
+    state_ = State::closed;
+    words_.clear();
+    words_with_.clear();
+  }
+  changed_.notify_all();
 }
 
 Json Control::find_answer(std::string_view word) {
@@ -64,8 +75,9 @@ Json Control::find_answer(std::string_view word) {
   Json answer = own != own_.end() ? own->second() : Json();
   if (!closing_) {
     std::shared_lock lock(mutex_);
+    changed_.wait_for(lock, kPatience, [this] { return state_ != State::expected; });
     const Answer found = find_word(word);
-    if (open_ && found) return answer.add_all(found());
+    if (found && state_ == State::open) return answer.add_all(found());
     if (found && own == own_.end()) return Json().add("error", "not ready");
   }
   if (own != own_.end()) return answer;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -30,13 +31,19 @@ class Control {
   // The same for a word that takes the rest of its line as an argument: "delay 25ms".
   void on_with(const std::string& word, AnswerTo answer);
 
+  // Opened is about to be made: questions wait for it from now on, so that who asks as soon as the tool
+  // is ready gets the whole answer; for a moment, lest it never is.
+  void expect();
+  // No more of the tool's words; waits for the answers under way.
+  void close() noexcept;
+
   // While one of these lives, the words given to on() are answered, so what they use must live at
   // least as long. Its end waits for the answers under way. serve_until_stopped() holds one; only a
   // tool that works without it makes its own.
   class Opened {
    public:
     explicit Opened(Control& control);
-    ~Opened();
+    ~Opened() { control_.close(); }
     Opened(const Opened&) = delete;
     Opened& operator=(const Opened&) = delete;
 
@@ -56,10 +63,12 @@ class Control {
   Answer find_word(std::string_view line) const;  // with mutex_ held
 
   Words own_;
-  std::shared_mutex mutex_;  // held, shared, while an answer of the tool's runs
-  Words words_;              // guarded by mutex_
+  enum class State { starting, expected, open, closed };
+  std::shared_mutex mutex_;            // held, shared, while an answer of the tool's runs
+  std::condition_variable_any changed_;
+  Words words_;                        // guarded by mutex_
   std::map<std::string, AnswerTo, std::less<>> words_with_;  // guarded by mutex_
-  bool open_ = false;        // guarded by mutex_
+  State state_ = State::starting;      // guarded by mutex_
   std::atomic<bool> closing_{false};
 };
 

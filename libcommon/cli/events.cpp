@@ -43,8 +43,9 @@ std::string quote(std::string_view text) {
   return out + "\"";
 }
 
-// Writes the whole line, unless the reader does not take it within `patience_ms`; returns an errno.
-int write_line(int fd, std::string_view line, int patience_ms) {
+// Writes `line` and takes what was written off it; gives up with an errno when the reader does not read
+// for `patience_ms`.
+int write_line(int fd, std::string_view& line, int patience_ms) {
   while (!line.empty()) {
     pollfd watched{fd, POLLOUT, 0};
     const int ready = ::poll(&watched, 1, patience_ms);
@@ -116,15 +117,14 @@ void Events::send(const Json& event) noexcept {
 
 // A reader that has once not read is not waited for again until it does.
 void Events::deliver(Sink& sink, const std::string& line) {
-  const int patience_ms = sink.lost > 0 ? 0 : 1000;
-  int error = 0;
-  if (sink.lost > 0) {
-    const Json lost = Json().add("event", "lost").add("count", sink.lost);
-    error = write_line(sink.fd, lost.text() + "\n", patience_ms);
-    if (error == 0) sink.lost = 0;
-  }
-  if (error == 0) error = write_line(sink.fd, line, patience_ms);
-  if (error != 0) ++sink.lost;
+  if (sink.dead) return;
+  std::string text = line;
+  if (sink.lost > 0)
+    text = Json().add("event", "lost").add("count", sink.lost).text() + "\n" + text;
+  std::string_view rest = text;
+  const int error = write_line(sink.fd, rest, sink.lost > 0 ? 0 : 1000);
+  sink.lost = error == 0 ? 0 : sink.lost + 1;
+  sink.dead = error != 0 && rest.size() < text.size();
   if (sink.error == 0) sink.error = error;
 }
 

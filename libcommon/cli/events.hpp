@@ -54,6 +54,7 @@ class Events {
     int fd;
     int error = 0;
     int lost = 0;
+    bool dead = false;  // holds half a line, which nothing can follow
   };
   static void deliver(Sink& sink, const std::string& line);
 

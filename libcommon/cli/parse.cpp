@@ -78,9 +78,12 @@ Arguments split_arguments(int argc, const char* const* argv, bool takes_command)
   return arguments;
 }
 
-std::string text_of(const CLI::ParseError& error) {
+std::string text_of(const CLI::ParseError& error, const CLI::App& app) {
   const std::string what = error.what();
   if (dynamic_cast<const CLI::ExtrasError*>(&error)) return text_of_extras(what);
+  // CLI11 says first what is missing; who has mistyped an option wants to hear of that.
+  for (const std::string& word : app.remaining())
+    if (is_option(word)) return "unknown option \"" + word + "\"";
   if (dynamic_cast<const CLI::ConversionError*>(&error)) return text_of_conversion(what);
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) return text_of_mismatch(what);
   return what.substr(0, what.find('\n'));

@@ -22,7 +22,7 @@ struct Arguments {
 Arguments split_arguments(int argc, const char* const* argv, bool takes_command);
 
 // One line that names the option, what was given and what is accepted.
-std::string text_of(const CLI::ParseError& error);
+std::string text_of(const CLI::ParseError& error, const CLI::App& app);
 
 // "-l,--listen" is spoken of as "--listen".
 std::string spoken_name(const std::string& names);

@@ -104,7 +104,7 @@ int run(int argc, char** argv, const About& about, const std::function<void(Tool
       if (arguments.ask != Arguments::Ask::run || !tool.parse(arguments))
         return tool.answer(arguments);
     } catch (const CLI::ParseError& error) {
-      log_error(text_of(error));
+      log_error(text_of(error, tool.app_));
       log_hint("try " + std::string(about.name) + " --help");
       return kUsage;
     }

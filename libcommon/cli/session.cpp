@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/cli/session.hpp"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
 
-#include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/cli/metrics.hpp"
 
 namespace r3 {
+
+namespace {
+
+Address parse_named(const char* option, const std::string& text) {
+  try {
+    return parse_address(text);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(std::string(option) + ": " + error.what());
+  }
+}
+
+}  // namespace
 
 Session::Session(Tool& tool) : tool_(tool) {
   tool_.control_.set_own("status", [this] { return own_status(); });
@@ -23,10 +33,12 @@ Session::Session(Tool& tool) : tool_(tool) {
   if (!tool_.control_address_.empty()) listen_for_control();
   if (!tool_.metrics_address_.empty()) listen_for_metrics();
   signals_.start({[this](int signal) { on_signal(signal); }, [this] { leave(); },
-                  [this] { say_status(); }, [this] { return on_hang_up(); }});
+                  [this] { say_status(); }});
 }
 
+// First of all the questions end: some may wait for a body that has thrown.
 Session::~Session() {
+  tool_.control_.close();
   signals_.stop_reading();
 }
 
@@ -45,17 +57,6 @@ void Session::on_signal(int signal) {
   tool_.stop_signal_ = signal;
   tool_.readiness_->stopping();
   tool_.stop_.request();
-}
-
-bool Session::on_hang_up() {
-  std::lock_guard lock(tool_.hang_up_mutex_);
-  if (!tool_.hang_up_) return false;
-  try {
-    tool_.hang_up_();
-  } catch (const std::exception&) {
-    log_error(text_of_current_exception());  // what was in force stays so
-  }
-  return true;
 }
 
 void Session::leave() {
@@ -77,27 +78,20 @@ void Session::say_status() {
   log_error("status: " + text);
 }
 
-// Whoever can write to the control socket can stop the tool, so it is the user's alone: a file, made
-// with that mode, and no abstract name, which has none.
+// Whoever can write to the control socket can stop the tool, so it is the user's alone: a file, which
+// a listener makes with that mode, and no abstract name, which has none.
 void Session::listen_for_control() {
-  const Address address = parse_address(tool_.control_address_);
+  const Address address = parse_named("--control", tool_.control_address_);
   if (address.kind != Address::Kind::unix_socket || address.path.starts_with('@'))
     throw std::invalid_argument("--control: \"" + tool_.control_address_ +
                                 "\" is not a UNIX socket with a path (unix:PATH)");
-  const mode_t before = ::umask(0177);
-  try {
-    control_ = std::make_unique<SideServer>(
-        Listener(address),
-        [this](int socket, const Stop& stop) { serve_control(socket, tool_.control_, stop); });
-  } catch (...) {
-    ::umask(before);
-    throw;
-  }
-  ::umask(before);
+  control_ = std::make_unique<SideServer>(Listener(address), [this](int socket, const Stop& stop) {
+    serve_control(socket, tool_.control_, stop);
+  });
 }
 
 void Session::listen_for_metrics() {
-  const Address address = parse_address(tool_.metrics_address_);
+  const Address address = parse_named("--metrics", tool_.metrics_address_);
   if (address.kind != Address::Kind::unix_socket && address.kind != Address::Kind::tcp)
     throw std::invalid_argument("--metrics: \"" + tool_.metrics_address_ +
                                 "\" is not unix:PATH or tcp://HOST:PORT");

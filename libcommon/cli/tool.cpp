@@ -104,6 +104,7 @@ void Tool::print(std::string_view line) {
 }
 
 void Tool::ready() {
+  control_.expect();
   state_ = "ready";
   events_->send(Json().add("event", "ready"));
   readiness_->ready();
@@ -124,11 +125,6 @@ int Tool::serve_until_stopped(const std::vector<std::string>& environment) {
 void Tool::on_forced_exit(std::function<void()> last_words) {
   std::lock_guard lock(mutex_);
   last_words_ = std::move(last_words);
-}
-
-void Tool::on_hang_up(std::function<void()> action) {
-  std::lock_guard lock(hang_up_mutex_);
-  hang_up_ = std::move(action);
 }
 
 void require_local_or_plain(const Address& address, bool plain) {

@@ -68,7 +68,8 @@ class Tool {
   // The answer, a line on stdout; throws if it cannot be written there.
   void print(std::string_view line);
 
-  // The thing is usable: --ready-fd, NOTIFY_SOCKET and the event {"event":"ready"} say so.
+  // The thing is usable: --ready-fd, NOTIFY_SOCKET and the event {"event":"ready"} say so. Questions
+  // wait from now on until serve_until_stopped() answers them.
   void ready();
   // After ready(): runs the command of --run, if there is one, with `environment` ("NAME=VALUE")
   // added, and waits until it ends or the stop is requested; answers the words of control() meanwhile.
@@ -77,9 +78,6 @@ class Tool {
   // Called when a second INT leaves at once: says what was not written. Async-signal context does not
   // apply: it runs in the signal thread.
   void on_forced_exit(std::function<void()> last_words);
-  // What HUP does instead of stopping (read keys again), in the signal thread; what it throws is reported,
-  // and the tool goes on. An empty one takes it back, and waits for a call under way.
-  void on_hang_up(std::function<void()> action);
 
  private:
   friend class Session;
@@ -101,8 +99,6 @@ class Tool {
   std::optional<Readiness> readiness_;
   std::mutex mutex_;
   std::function<void()> last_words_;  // guarded by mutex_
-  std::mutex hang_up_mutex_;
-  std::function<void()> hang_up_;  // guarded by hang_up_mutex_
   bool help_ = false;
   bool version_ = false;
   int verbose_ = 0;
