@@ -1,0 +1,13 @@
+# fish completion for r3-key, made by scripts/gen-completions.
+complete -c r3-key -s h -l help -d 'show this and exit'
+complete -c r3-key -s V -l version -d 'show the version and exit'
+complete -c r3-key -s v -l verbose -d 'say more on stderr; twice: every request'
+complete -c r3-key -s q -l quiet -d 'no warnings, hints or progress'
+complete -c r3-key -l json -d 'events on stdout, a JSON object a line'
+complete -c r3-key -l events-fd -x -d 'events on descriptor N as well'
+complete -c r3-key -l ready-fd -x -d 'write a newline to descriptor N when ready, then close it'
+complete -c r3-key -l control -r -F -d 'answer questions (status, stop, ...) at unix:PATH'
+complete -c r3-key -l metrics -r -F -d 'serve the status as OpenMetrics over HTTP at ADDR'
+complete -c r3-key -l ask -x -d 'ask the tool at ADDR a question, print its answer'
+complete -c r3-key -s o -l output -r -F -d 'gen, psk: write to FILE; - is stdout, even a terminal'
+complete -c r3-key -s f -l force -d 'gen, psk: replace FILE'
