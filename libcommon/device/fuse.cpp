@@ -36,6 +36,8 @@ bool others_allowed() {
 std::vector<std::string> mount_options(const DeviceOptions& options) {
   std::vector<std::string> words{"fsname=r3", "subtype=r3", "default_permissions", "noatime"};
   if (options.read_only) words.push_back("ro");
+  // fusermount3 waits beside us and unmounts even after a kill -9.
+  if (::geteuid() != 0) words.push_back("auto_unmount");
   if (others_allowed()) {
     words.push_back("allow_other");
   } else if (options.mode & 0077) {

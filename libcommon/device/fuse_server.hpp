@@ -3,7 +3,7 @@
 // is no directory. Knows requests, not mounting: it serves any descriptor that speaks the protocol.
 //
 // Threads: a thread that receives a request answers it. Only before it has to wait for the backend does it
-// make sure that another one listens, so memory is served by two threads and a long link by many.
+// make sure that another one listens, so memory is served by few threads and a long link by many.
 #pragma once
 
 #include <sys/stat.h>

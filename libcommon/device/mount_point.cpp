@@ -33,15 +33,21 @@ std::string make_file() {
   return path;
 }
 
-// Only a dead mount of ours: whose server has gone, so that nobody can lose anything by it.
-void remove_dead_mount(const std::string& path) {
-  for (const Mount& mount : read_mounts())
-    if (mount.path == path && mount.type == kFuseType) return unmount_by_force(path);
+// Whether the server of a mount has gone. The kernel would answer a plain stat() from what it remembers.
+bool is_dead(const std::string& path) {
+  struct statx status{};
+  return ::statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) != 0 &&
+         errno == ENOTCONN;
 }
 
-void refuse_mounted(const std::string& path) {
-  for (const Mount& mount : read_mounts())
-    if (mount.path == path) fail(EBUSY, path + ": a " + mount.type + " file system is mounted there");
+// A dead mount of ours is removed: nobody can lose anything by it. Any other is refused.
+void make_unmounted(const std::string& path) {
+  for (const Mount& mount : read_mounts()) {
+    if (mount.path != path) continue;
+    if (mount.type != kFuseType || !is_dead(path))
+      fail(EBUSY, path + ": a " + mount.type + " file system is mounted there");
+    unmount_by_force(path);
+  }
 }
 
 }  // namespace
@@ -57,8 +63,8 @@ std::string runtime_directory() {
 
 MountPoint::MountPoint(const std::string& path, bool force) : made_(path.empty()) {
   path_ = made_ ? make_file() : absolute(path);
+  make_unmounted(path_);
   struct stat status{};
-  if (::stat(path_.c_str(), &status) != 0 && errno == ENOTCONN) remove_dead_mount(path_);
   if (::stat(path_.c_str(), &status) != 0) {
     if (errno != ENOENT) fail(errno, path_);
     Fd(check(::open(path_.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0600), path_));
@@ -66,7 +72,7 @@ MountPoint::MountPoint(const std::string& path, bool force) : made_(path.empty()
     return;
   }
   path_ = std::filesystem::canonical(path_);
-  refuse_mounted(path_);
+  make_unmounted(path_);
   if (S_ISDIR(status.st_mode)) fail(EISDIR, path_);
   if (!S_ISREG(status.st_mode)) fail(EINVAL, path_ + ": not a plain file");
   if (status.st_size > 0 && !force) fail(EEXIST, path_ + ": not empty, a mount would hide it");
