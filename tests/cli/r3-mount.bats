@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# r3-mount from outside: what it refuses, and how. No mount is made here.
+load ../helper
+
+mount_fails() { # STATUS WORDS ARGS...: ends with STATUS, one line on stderr that has WORDS, stdout empty
+  local status_wanted=$1 words=$2
+  shift 2
+  run --separate-stderr "-$status_wanted" "$BIN/r3-mount" "$@"
+  [ -z "$output" ]
+  [[ $stderr == "r3-mount: "*"$words"* ]] || { echo "said: $stderr" >&2; return 1; }
+}
+
+setup() { cd "$BATS_TEST_TMPDIR"; }
+
+@test "without --direct it says what is missing" {
+  mount_fails 2 --direct memory:4K disk
+  [ ! -e disk ]
+}
+
+@test "without a region" { mount_fails 2 REGION --direct; }
+
+@test "an unknown driver" {
+  mount_fails 2 "--driver: floppy" --direct --driver floppy memory:4K disk
+  [ ! -e disk ]
+}
+
+@test "impossible numbers" {
+  mount_fails 2 --threads --direct --threads 0 memory:4K
+  mount_fails 2 --threads --direct --threads many memory:4K
+  mount_fails 2 --connections --direct --connections 65 memory:4K
+  mount_fails 2 --io-timeout --direct --io-timeout soon memory:4K
+  mount_fails 2 --grace --direct --grace -1s memory:4K
+}
+
+@test "impossible modes" {
+  for mode in 8 1000 rw -1 0x1 77777777777777777777; do
+    mount_fails 2 --mode --direct "--mode=$mode" memory:4K
+  done
+}
+
+@test "unknown owners" {
+  mount_fails 2 --owner --direct --owner nobody-has-this-name memory:4K
+  mount_fails 2 --owner --direct --owner root:nobody-has-this-name memory:4K
+  mount_fails 2 --owner --direct --owner : memory:4K
+  mount_fails 2 --owner --direct --owner -5 memory:4K
+}
+
+@test "a bad region, and one that is not there" {
+  mount_fails 2 memory --direct memory:lots disk
+  mount_fails 1 "$PWD/missing" --direct "file:$PWD/missing" disk
+  [ ! -e disk ]
+}
+
+@test "a path that cannot be a mount point is left alone" {
+  echo precious >full
+  mkdir directory
+  mount_fails 1 "not empty" --direct memory:4K full
+  mount_fails 1 directory --direct memory:4K directory
+  mount_fails 1 missing/disk --direct memory:4K missing/disk
+  mount_fails 1 /dev/null --direct memory:4K /dev/null
+  [ "$(cat full)" = precious ]
+  [ ! -e missing ]
+}
+
+@test "--list-drivers names each driver and says why or why not" {
+  run "$BIN/r3-mount" --list-drivers
+  [[ $status == 0 || $status == 3 ]]
+  [ "${#lines[@]}" = 2 ]
+  [[ ${lines[0]} == fuse$'\t'@(yes|no)$'\t'?* ]]
+  [[ ${lines[1]} == loop$'\t'@(yes|no)$'\t'?* ]]
+  run "$BIN/r3-mount" --list-drivers --json
+  [ "$(jq -c 'select(.event == "driver") | has("usable") and has("reason")' <<<"$output" | tr -d '\n')" = truetrue ]
+}
