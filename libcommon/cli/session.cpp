@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/cli/metrics.hpp"
 
@@ -33,7 +34,7 @@ Session::Session(Tool& tool) : tool_(tool) {
   if (!tool_.control_address_.empty()) listen_for_control();
   if (!tool_.metrics_address_.empty()) listen_for_metrics();
   signals_.start({[this](int signal) { on_signal(signal); }, [this] { leave(); },
-                  [this] { say_status(); }});
+                  [this] { say_status(); }, [this] { return on_hang_up(); }});
 }
 
 // First of all the questions end: some may wait for a body that has thrown.
@@ -57,6 +58,17 @@ void Session::on_signal(int signal) {
   tool_.stop_signal_ = signal;
   tool_.readiness_->stopping();
   tool_.stop_.request();
+}
+
+bool Session::on_hang_up() {
+  std::lock_guard lock(tool_.hang_up_mutex_);
+  if (!tool_.hang_up_) return false;
+  try {
+    tool_.hang_up_();
+  } catch (const std::exception&) {
+    log_error(text_of_current_exception());  // what was in force stays so
+  }
+  return true;
 }
 
 void Session::leave() {

@@ -23,6 +23,7 @@ class Session {
  private:
   Json own_status() const;
   void on_signal(int signal);
+  bool on_hang_up();
   [[noreturn]] void leave();
   void say_status();
   void listen_for_control();

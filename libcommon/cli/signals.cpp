@@ -51,6 +51,8 @@ void Signals::read_all(const Actions& actions) {
       actions.status();
     } else if (signal == SIGINT && stopping) {
       actions.leave();
+    } else if (signal == SIGHUP && !stopping && actions.hang_up && actions.hang_up()) {
+      continue;
     } else if (!stopping) {
       stopping = true;
       actions.stop(signal);

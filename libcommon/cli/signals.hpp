@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All signals of a tool in one place: they are blocked in every thread and read by one, so that no code
 // runs in a handler. TERM, INT and HUP ask the tool to stop; an INT after that leaves at once; USR1
-// asks for the status; PIPE is ignored. A HUP that was ignored at the start (nohup) stays ignored.
+// asks for the status; HUP may have another meaning; PIPE is ignored. A HUP that was ignored at the start (nohup) stays ignored.
 #pragma once
 
 #include <signal.h>
@@ -19,6 +19,7 @@ class Signals {
     std::function<void(int signal)> stop;
     std::function<void()> leave;  // does not return
     std::function<void()> status;
+    std::function<bool()> hang_up = {};  // HUP: false if it is to stop like the others
   };
 
   // Blocks them in the calling thread and in all that it starts later.

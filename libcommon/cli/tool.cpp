@@ -127,6 +127,11 @@ void Tool::on_forced_exit(std::function<void()> last_words) {
   last_words_ = std::move(last_words);
 }
 
+void Tool::on_hang_up(std::function<void()> action) {
+  std::lock_guard lock(hang_up_mutex_);
+  hang_up_ = std::move(action);
+}
+
 void require_local_or_plain(const Address& address, bool plain) {
   if (plain || is_local(address)) return;
   throw std::invalid_argument(to_text(address) +

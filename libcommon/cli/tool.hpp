@@ -78,6 +78,9 @@ class Tool {
   // Called when a second INT leaves at once: says what was not written. Async-signal context does not
   // apply: it runs in the signal thread.
   void on_forced_exit(std::function<void()> last_words);
+  // What HUP does instead of stopping (read keys again), in the signal thread; what it throws is reported,
+  // and the tool goes on. An empty one takes it back, and waits for a call under way.
+  void on_hang_up(std::function<void()> action);
 
  private:
   friend class Session;
@@ -99,6 +102,8 @@ class Tool {
   std::optional<Readiness> readiness_;
   std::mutex mutex_;
   std::function<void()> last_words_;  // guarded by mutex_
+  std::mutex hang_up_mutex_;
+  std::function<void()> hang_up_;  // guarded by hang_up_mutex_
   bool help_ = false;
   bool version_ = false;
   int verbose_ = 0;
