@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,6 +60,8 @@ FileBackend::FileBackend(Fd file, std::string name)
   if (flags & O_DIRECT) fail(EINVAL, name_ + ": opened with O_DIRECT");
   read_only_ = (flags & O_ACCMODE) == O_RDONLY;
   block_device_ = S_ISBLK(status.st_mode);
+  struct statfs system {};
+  in_memory_ = ::fstatfs(file_.get(), &system) == 0 && system.f_type == TMPFS_MAGIC;
   size_ = static_cast<std::uint64_t>(status.st_size);
   if (block_device_) check(::ioctl(file_.get(), BLKGETSIZE64, &size_), name_);
   // mincore(2) calls everything resident, true or not, for files of others that we may not write.
@@ -158,6 +162,8 @@ std::vector<Extent> FileBackend::extents(std::uint64_t offset, std::uint64_t len
 
 bool FileBackend::try_read_at(Bytes into, std::uint64_t offset) {
   check_read_range(size_, offset, into.size());
+  // tmpfs knows no RWF_NOWAIT, and needs none.
+  if (in_memory_) return pread_full(file_.get(), into, offset, name_) == into.size();
   return read_without_waiting(file_.get(), into, offset);
 }
 

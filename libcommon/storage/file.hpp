@@ -52,6 +52,7 @@ class FileBackend : public Backend {
   std::string name_;
   bool read_only_ = false;
   bool block_device_ = false;
+  bool in_memory_ = false;  // on tmpfs
   std::uint64_t size_ = 0;
   Mapping mapping_;  // of the whole file; empty if it cannot be had
   std::atomic<int> flush_error_{0};
