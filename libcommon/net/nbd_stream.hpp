@@ -61,7 +61,9 @@ class Stream {
   Channel& channel_;
   const Stop& stop_;
   bool socket_ = false;
-  std::chrono::nanoseconds spin_{0};  // how long the next wait may spin
+  bool spin_ = false;         // whether the next wait spins first
+  unsigned short_waits_ = 0;  // in a row
+  unsigned patience_ = 1;     // how many it takes before a spin is tried again
   Clock::time_point waiting_since_;
   Clock::time_point receive_until_ = Clock::time_point::max();  // set when the stop is noticed
   std::mutex sending_;
