@@ -68,7 +68,7 @@ struct Hello {  // request
   std::uint32_t slot = 0;               // which of the client's connections this is
   std::uint32_t generation = 0;         // grows with each dial of the slot
   std::uint32_t flags = 0;
-  std::string name;                     // of the export
+  std::string name = {};                // of the export
 };
 inline constexpr std::size_t kHelloSize = 40;  // then the name
 inline constexpr std::uint32_t kHelloReadOnly = 1;

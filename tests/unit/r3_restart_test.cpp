@@ -134,7 +134,7 @@ void run_with_crashes(unsigned connections, unsigned kills, unsigned seed) {
 }
 
 TEST(R3Restart, NothingIsWrongAndNothingFlushedIsLost) {
-  const auto kills = number_from("R3_KILLS", 60);
+  const auto kills = number_from("R3_KILLS", 30);
   const auto seed = number_from("R3_SEED", 1);
   run_with_crashes(1, kills / 2, seed);
   run_with_crashes(3, kills / 2, seed + 1);
