@@ -246,7 +246,7 @@ as_nobody() {
   need fusermount3 command -v fusermount3
   chmod 755 .. ../..
   chmod 777 .
-  run -1 as_nobody "$BIN/r3-mount" --direct --grace 200ms memory:1M disk --run sh -c 'exec 5<disk; sleep 60 & echo $! >pid'
+  run -1 as_nobody "$BIN/r3-mount" --direct --grace 200ms memory:1M disk --run sh -c 'exec 5<disk; sleep 60 >/dev/null 2>&1 3>&- & echo $! >pid'
   kill "$(cat pid)"
   [[ $output == *"in use by sleep"*"taken away"* ]]
   [ ! -e disk ]
