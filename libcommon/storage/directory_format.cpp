@@ -102,6 +102,10 @@ void compare(const OpenedDirectory& found, const DirectoryOptions& wanted, const
     differs("chunk size", found.chunk_size, *wanted.chunk_size);
 }
 
+[[noreturn]] void ask_for_size(const std::string& path) {
+  throw std::invalid_argument(path + ": a new region needs a size (?size=SIZE)");
+}
+
 Fd open_or_make_directory(const std::string& path, bool may_make) {
   if (may_make && ::mkdir(path.c_str(), 0777) < 0 && errno != EEXIST) fail(errno, path);
   return open_file(path, O_RDONLY | O_DIRECTORY);
@@ -114,6 +118,9 @@ OpenedDirectory open_region_directory(const std::string& path, const DirectoryOp
   check_shape(options.size.value_or(0), chunk_size, path);
   const bool may_make = options.size && !options.read_only;
 
+  if (!may_make && !options.read_only && ::access(path.c_str(), F_OK) < 0 && errno == ENOENT)
+    ask_for_size(path);
+
   OpenedDirectory opened;
   opened.directory = open_or_make_directory(path, may_make);
   Fd format = open_at(opened.directory, kFormat, O_RDONLY);
@@ -122,7 +129,7 @@ OpenedDirectory open_region_directory(const std::string& path, const DirectoryOp
     if (!holds_only_ours(opened.directory, path))
       fail(ENOTEMPTY, path + ": holds something else than a region");
     if (options.read_only) fail(ENOENT, path + "/" + kFormat);
-    if (!may_make) throw std::invalid_argument(path + ": a new region needs a size (?size=SIZE)");
+    if (!may_make) ask_for_size(path);
   }
   opened.lock = take_lock(opened.directory, path, options.read_only);
   // Another process may have made it before it let go of the lock.
