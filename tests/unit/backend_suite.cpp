@@ -376,6 +376,35 @@ TEST_P(BackendSuite, ThreadsThatShareChunksLoseNothing) {
   EXPECT_EQ(read_bytes(*made.backend, 0, size), expected);
 }
 
+// One thread changes the first unit again and again, another all of it, in both ways; what the second
+// has done may not be undone by the first.
+TEST_P(BackendSuite, WritersOfPartsDoNotUndoOthers) {
+  if (GetParam().content) return;
+  const auto unit = GetParam().granularity;
+  const auto part = round_up(64 * KiB, unit);
+  auto made = GetParam().make(part);
+  TaskGroup group;
+  group.spawn([&] {
+    const Model bytes(unit, std::byte{0xaa});
+    while (!group.stop().requested()) made.backend->write_at(bytes, 0);
+  });
+  group.spawn([&] {
+    for (unsigned i = 0; i < GetParam().steps / 5; ++i) {
+      const Model bytes(part, static_cast<std::byte>(i % 2 ? i : 0));
+      if (i % 2) {
+        made.backend->write_at(bytes, 0);
+      } else {
+        made.backend->zero_at(0, part);
+      }
+      const auto seen = read_bytes(*made.backend, unit, part - unit);
+      if (!std::ranges::equal(seen, ConstBytes(bytes).subspan(unit)))
+        throw std::runtime_error("a write was undone in round " + std::to_string(i));
+    }
+    group.stop().request();
+  });
+  EXPECT_NO_THROW(group.join());
+}
+
 // Whole chunks appear and vanish while others look: every byte is old or new, and none outside changes.
 TEST_P(BackendSuite, ReadersSeeOldOrNewWhileOthersWrite) {
   if (GetParam().content) return;

@@ -14,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -39,8 +40,10 @@ struct BackendCase {
   // Sizes and ranges are rounded to this: for what can do no less (1: anything goes).
   std::uint64_t granularity = 1;
   // How many steps the random tests take: fewer for what is slow.
-  unsigned steps = 3000;
+  unsigned steps = 1500;
 };
+
+inline void PrintTo(const BackendCase& which, std::ostream* out) { *out << which.name; }
 
 class BackendSuite : public testing::TestWithParam<BackendCase> {};
 

@@ -53,7 +53,7 @@ void write_until_killed(const std::string& path, Oracle& oracle, unsigned seed) 
     }
     for (auto page = first; page < first + count; ++page) oracle.done[page] = value;
     ++oracle.operations;
-    if (random() % 100 == 0) region.flush();
+    if (random() % 300 == 0) region.flush();
   }
 }
 
@@ -106,7 +106,7 @@ TEST(DirectoryKill, AProcessKilledAtAnyPointLosesNothing) {
   const Mapping shared = Mapping::of_file(file.get(), 0, sizeof(Oracle), true);
   auto& oracle = *reinterpret_cast<Oracle*>(shared.bytes().data());
   std::mt19937_64 random(7);
-  for (unsigned seed = 1; seed <= 25 && !testing::Test::HasFatalFailure(); ++seed) {
+  for (unsigned seed = 1; seed <= 20 && !testing::Test::HasFatalFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     run_and_kill(path, oracle, seed, static_cast<unsigned>(1 + random() % 300));
     if (!testing::Test::HasFatalFailure()) compare(path, oracle);

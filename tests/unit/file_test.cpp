@@ -115,6 +115,16 @@ TEST_F(File, ShortenedFileGivesErrorsNotZeroes) {
   EXPECT_EQ(file.size(), MiB);
 }
 
+// The rest of the last page is in memory, and zero, but no longer in the file.
+TEST_F(File, LendsNothingPastTheNewEnd) {
+  const auto path = make_file(directory_, 256 * KiB);
+  FileBackend file(path, false);
+  file.write_at(std::vector<std::byte>(256 * KiB, std::byte{1}), 0);
+  ASSERT_EQ(::truncate(path.c_str(), 256 * KiB - 100), 0);
+  EXPECT_TRUE(file.borrow(0, 256 * KiB).empty());
+  EXPECT_EQ(file.borrow(0, 256 * KiB - 100).size(), 256 * KiB - 100);
+}
+
 TEST_F(File, GrownFileKeepsItsSize) {
   const auto path = make_file(directory_, 4096);
   FileBackend file(path, false);
