@@ -20,6 +20,7 @@ class Chunked : public Backend {
   std::uint64_t size() const override { return size_; }
   std::uint64_t block_size() const override { return chunk_; }
   bool read_only() const override { return below_->read_only(); }
+  bool never_waits() const override { return below_->never_waits(); }
   void read_at(Bytes into, std::uint64_t offset) override;
   void write_at(ConstBytes from, std::uint64_t offset) override;
   void flush() override { below_->flush(); }

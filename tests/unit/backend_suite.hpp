@@ -31,6 +31,12 @@ struct BackendUnderTest {
   ~BackendUnderTest() { backend.reset(); }
 };
 
+#ifdef __SANITIZE_THREAD__
+inline constexpr unsigned kSteps = 150;  // it takes twenty times as long
+#else
+inline constexpr unsigned kSteps = 1500;
+#endif
+
 struct BackendCase {
   std::string name;
   // A fresh region of `size` bytes: all zero if it can be written.
@@ -40,7 +46,7 @@ struct BackendCase {
   // Sizes and ranges are rounded to this: for what can do no less (1: anything goes).
   std::uint64_t granularity = 1;
   // How many steps the random tests take: fewer for what is slow.
-  unsigned steps = 1500;
+  unsigned steps = kSteps;
 };
 
 inline void PrintTo(const BackendCase& which, std::ostream* out) { *out << which.name; }

@@ -29,8 +29,8 @@ auto make_with(std::uint64_t chunk, std::size_t most_open) {
 
 INSTANTIATE_TEST_SUITE_P(
     Directory, BackendSuite,
-    testing::Values(BackendCase{"chunks_of_64K", make_with(64 * KiB, 0), nullptr, 1, 800},
-                    BackendCase{"chunks_of_4K_few_open", make_with(4 * KiB, 3), nullptr, 1, 300}),
+    testing::Values(BackendCase{"chunks_of_64K", make_with(64 * KiB, 0), nullptr, 1, kSteps / 2},
+                    BackendCase{"chunks_of_4K_few_open", make_with(4 * KiB, 3), nullptr, 1, kSteps / 5}),
     case_name);
 
 class Directory : public testing::Test {
