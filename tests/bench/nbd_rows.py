@@ -4,7 +4,7 @@ import os
 import struct
 import time
 
-from session import BIN, OUT, Group, connect, free_port, load, need, run_json
+from session import BIN, OUT, Group, connect, fill, free_port, load, need, run_json
 
 OURS, PEER, LEAST, LIMIT = "r3", "nbdkit", "batching server", "socket"
 SIZE = "256M"
@@ -52,7 +52,7 @@ class Memory(Group):
         for name, command in commands.items():
             address = self.address(name.split()[0])
             self.servers[name] = self.serve(command(address), address, self.pinned)
-            load(self.servers[name], 0, "--fill", "--block", "1M", "--depth", "4")
+            fill(self.servers[name])
 
     def round(self, seconds):
         for row, block, depth, more in self.jobs:
@@ -85,7 +85,7 @@ class Files(Group):
             "nbdkit disk": self.serve(nbdkit(at("k"), "file", disk), at("k")),
         }
         for server in self.servers.values():
-            load(server, 0, "--fill", "--block", "1M", "--depth", "4")
+            fill(server)
 
     def __exit__(self, *_):
         super().__exit__()

@@ -6,6 +6,7 @@
 //   batch_server ADDRESS SIZE
 #include <sys/socket.h>
 
+#include <csignal>
 #include <cstdio>
 #include <thread>
 #include <vector>
@@ -110,6 +111,7 @@ class Connection {
 int main(int argc, char** argv) {
   using namespace r3;
   if (argc != 3) return std::fprintf(stderr, "usage: batch_server ADDRESS SIZE\n"), 2;
+  ::signal(SIGPIPE, SIG_IGN);
   const Stop never;
   Listener listener(parse_address(argv[1]));
   const Mapping memory = Mapping::anonymous(parse_size(argv[2]));
@@ -118,7 +120,10 @@ int main(int argc, char** argv) {
   for (;;) {
     // Ended by a signal: its threads need no end of their own.
     std::thread([socket = listener.accept(never), bytes = memory.bytes()] {
-      Connection(socket.get(), bytes).serve();
+      try {
+        Connection(socket.get(), bytes).serve();
+      } catch (const std::system_error&) {  // the client has gone
+      }
     }).detach();
   }
 }
