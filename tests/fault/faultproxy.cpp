@@ -123,8 +123,8 @@ int serve(Tool& tool, Options& options) {
   const std::string address = to_text(listener.address());
   tool.events().send(Json().add("event", "listening").add("address", address));
   if (!tool.json()) write_full(STDOUT_FILENO, as_bytes(address + "\n"), "stdout");
-  const Control::Opened answering(tool.control());
   tool.ready();
+  const Control::Opened answering(tool.control());
   accept_clients(tool, listener, proxy);
 
   const Fd file = options.report.empty() ? duplicate(STDOUT_FILENO)
