@@ -15,7 +15,7 @@
 
 namespace r3 {
 
-// Reads and writes through the session's records. About 520 KiB of address space, of which only what
+// Reads and writes through the session's records. About 260 KiB of address space, of which only what
 // the traffic needs is ever touched. Any ProtocolError is final. Threads as in Stream.
 class SecureStream final : public Stream {
  public:

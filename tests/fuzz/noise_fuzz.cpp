@@ -2,6 +2,7 @@
 // Foreign bytes to everything that reads them before or after authentication: preamble and handshake
 // messages of either role, records (sealed ones too, so that the fuzzer gets past the tag), keys as text
 // and peer files. The first byte says which.
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <vector>
