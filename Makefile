@@ -17,12 +17,12 @@ comma    := ,
 BUILD    ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 CXX      ?= g++
 OPT      ?= -O2 -g
-CXXFLAGS += -std=c++20 $(OPT) -fPIE -pthread -fstack-protector-strong \
+CXXFLAGS += -std=c++20 $(OPT) -fPIE -pthread -fstack-protector-strong -ffunction-sections \
             -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor \
             $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2) \
             $(if $(WERROR),-Werror)
 CPPFLAGS += -I. -D_FILE_OFFSET_BITS=64 -DR3_LIBEXECDIR='"$(LIBEXECDIR)"'
-LDFLAGS  += -pie -pthread -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN),-static-libstdc++ -static-libgcc)
+LDFLAGS  += -pie -pthread -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN),-Wl$(comma)--gc-sections -static-libstdc++ -static-libgcc)
 
 FUSE_CFLAGS := $(shell pkg-config --cflags fuse3 2>/dev/null)
 CPPFLAGS    += $(filter -D%,$(FUSE_CFLAGS)) -isystem /usr/include/fuse3
