@@ -93,6 +93,7 @@ msg_3_ciphertext=5db2eb7c7b37b33cd42fd321e05d9048c9be3efa0ae3a8c76724307e7562ff
 };
 
 Buffer from_hex(const std::string& text) {
+  if (text.empty()) return {};
   Buffer bytes(text.size() / 2);
   std::size_t length = 0;
   EXPECT_EQ(0, ::sodium_hex2bin(reinterpret_cast<unsigned char*>(bytes.data()), bytes.size(),
