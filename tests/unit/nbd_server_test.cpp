@@ -210,6 +210,17 @@ TEST_F(NbdHandshake, StartTlsIsRefusedWithoutAskingForIt) {
   client.go();
 }
 
+// Row 9: what is injected behind STARTTLS in the same segment is plain, and answered as such.
+TEST_F(NbdHandshake, StartTlsDoesNotSwallowWhatFollows) {
+  auto client = greeted();
+  client.send(join(OptionRequest{kOptionMagic, std::uint32_t{kOptStartTls}, 0U},
+                   OptionRequest{kOptionMagic, std::uint32_t{kOptStructuredReply}, 0U}));
+  EXPECT_EQ(client.answer().type, kRepErrUnsupported);
+  const auto next = client.answer();
+  EXPECT_EQ(next.option, kOptStructuredReply);
+  EXPECT_EQ(next.type, kRepAck);
+}
+
 TEST_F(NbdHandshake, UnknownOptionsAreRefusedInSyncWithTheirData) {
   auto client = greeted();
   for (const std::uint32_t option : {0U, 4U, 12U, 0x7fffffffU, 0xffffffffU}) {

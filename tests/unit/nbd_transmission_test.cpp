@@ -109,6 +109,15 @@ TEST_P(NbdTransmission, RangesBeyondTheEndHaveTheRightError) {
   EXPECT_TRUE(all_zero(memory->bytes()));
 }
 
+// Row 18: an error leaves nothing locked behind it.
+TEST_P(NbdTransmission, AfterABadReadTheNextClientIsServed) {
+  EXPECT_EQ(client.transact(kRead, kSize, 4096), kEInval);
+  client.hang_up();
+  auto next = server.connect_to();
+  EXPECT_EQ(next.transact(kRead, 0, 512), kOk);
+  EXPECT_EQ(next.receive(512), filled(512, 0));
+}
+
 TEST_P(NbdTransmission, ALongRefusedPayloadIsConsumed) {
   const std::uint32_t length = 40 * MiB;  // more than any backend here takes
   client.request(kWrite, 0, length);
