@@ -23,7 +23,10 @@ struct Driver {
   std::unique_ptr<Device> (*attach)(Backend&, const DeviceOptions&);
 };
 
-constexpr Driver kDrivers[] = {{"fuse", "a file", attach_fuse}, {"loop", "a block device", attach_loop}};
+constexpr Driver kDrivers[] = {
+    {"fuse", "a file", attach_fuse},
+    {"loop", "a block device", attach_loop},
+};
 
 // Shows a little memory and reads it back through the kernel.
 DriverReport probe(const Driver& driver) {
@@ -36,7 +39,8 @@ DriverReport probe(const Driver& driver) {
     std::string seen(kText.size(), '\0');
     const Fd file = open_file(device->path(), O_RDONLY);
     report.usable = pread_full(file.get(), std::as_writable_bytes(std::span(seen)), 4096) ==
-                        kText.size() && seen == kText;
+                        kText.size() &&
+                    seen == kText;
     report.reason = report.usable ? driver.shows : "wrong bytes were read back";
   } catch (...) {  // what is wrong here is the answer
     report.reason = text_of_current_exception();

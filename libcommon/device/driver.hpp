@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device driver shows a Backend to the application as a local file or block device: fuse and loop.
-// Knows the kernel's interfaces, not where the bytes come from.
+// A device driver shows a Backend to the application as a local file or block device: fuse and
+// loop. Knows the kernel's interfaces, not where the bytes come from.
 #pragma once
 
 #include <sys/types.h>
@@ -27,7 +27,8 @@ struct DeviceOptions {
   unsigned threads = 64;  // requests that may wait for the backend at once
   // How long detach() waits for those who use the device, and for a backend that does not answer.
   std::chrono::milliseconds grace{30'000};
-  // Called once, in a thread of the device's, when it ended by itself (somebody unmounted it).
+  // Called once, in a thread of the device's, when it ended: by detach(), or because somebody
+  // unmounted it.
   std::function<void()> on_ended;
 };
 
@@ -41,8 +42,8 @@ struct DeviceCounters {
   std::uint64_t progress = 0;    // requests answered
 };
 
-// A region in use as a device. Destroying it takes the device away in any state, without hanging: what
-// the kernel still held unwritten is then lost.
+// A region in use as a device. Destroying it takes the device away in any state, without hanging:
+// what the kernel still held unwritten is then lost.
 class Device {
  public:
   virtual ~Device() = default;
@@ -50,9 +51,9 @@ class Device {
   virtual DeviceCounters counters() const = 0;
   // Writes out what the kernel holds and flushes the backend.
   virtual void flush() = 0;
-  // The same, then takes the device away, in bounded time. Who still uses it is named and waited for
-  // (options.grace), then loses it. A backend that does not get on for as long is abandoned. Throws
-  // if anything was lost. Only once.
+  // The same, then takes the device away, in bounded time. Who still uses it is named and waited
+  // for (options.grace), then loses it. A backend that does not get on for as long is abandoned.
+  // Throws if anything was lost. Only once.
   virtual void detach() = 0;
 };
 
@@ -62,8 +63,9 @@ struct DriverReport {
   std::string reason;  // why it cannot be used, or what it was tried with
 };
 
-// `driver` is "fuse", "loop" or "auto" (fuse). Borrows `backend`, which must outlive the device. Throws
-// std::invalid_argument for an unknown driver, std::system_error naming the path or device otherwise.
+// `driver` is "fuse", "loop" or "auto" (fuse). Borrows `backend`, which must outlive the device.
+// Throws std::invalid_argument for an unknown driver, std::system_error naming the path or device
+// otherwise.
 std::unique_ptr<Device> attach_device(const std::string& driver, Backend& backend,
                                       const DeviceOptions& options);
 

@@ -68,8 +68,9 @@ class FuseDevice : public Device {
     bool cut_off = false;
     int error = 0;
     {
-      const Watchdog watchdog(options_.grace, [this] { return server_.counters().progress + waits_; },
-                              [this] { give_up(backend_, options_.grace); });
+      const Watchdog watchdog(
+          options_.grace, [this] { return server_.counters().progress + waits_; },
+          [this] { give_up(backend_, options_.grace); });
       error = write_out();
       cut_off = !unmount_in_time();
       if (cut_off) {
@@ -117,7 +118,8 @@ class FuseDevice : public Device {
   bool unmount_in_time() {
     const auto deadline = std::chrono::steady_clock::now() + options_.grace;
     int error = unmount(path());
-    if (error == EBUSY) log_warning(path() + " is in use" + by(holders_of(path())) + ": waiting for it");
+    if (error == EBUSY)
+      log_warning(path() + " is in use" + by(holders_of(path())) + ": waiting for it");
     const Stop pause;
     while (error == EBUSY && std::chrono::steady_clock::now() < deadline) {
       pause.wait_for(std::chrono::milliseconds(50));

@@ -71,8 +71,8 @@ void FuseOperations::use_scratch(Bytes scratch) {
 
 void FuseOperations::init(void* userdata, fuse_conn_info* connection) {
   FuseServer& server = *static_cast<FuseServer*>(userdata);
-  // Without O_TRUNC in open() truncation comes as a setattr, which is refused. No splice: it made 1 MiB
-  // reads slower. No writeback cache: the kernel would let the file grow.
+  // Without O_TRUNC in open() truncation comes as a setattr, which is refused. No splice: it made 1
+  // MiB reads slower. No writeback cache: the kernel would let the file grow.
   connection->want = connection->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
                                             FUSE_CAP_NO_OPEN_SUPPORT);
   server.no_open_ = connection->want & FUSE_CAP_NO_OPEN_SUPPORT;
@@ -113,8 +113,8 @@ void FuseOperations::setattr(fuse_req_t request, fuse_ino_t node, struct stat* w
   getattr(request, node, file);
 }
 
-// Asked by kernels only that cannot be told not to ask (FUSE_CAP_NO_OPEN_SUPPORT), or once. What the
-// kernel has cached stays valid from one open to the next.
+// Asked by kernels only that cannot be told not to ask (FUSE_CAP_NO_OPEN_SUPPORT), or once. What
+// the kernel has cached stays valid from one open to the next.
 void FuseOperations::open(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
   if (server_of(request).no_open_) return void(fuse_reply_err(request, ENOSYS));
   file->keep_cache = 1;
@@ -200,7 +200,8 @@ void FuseOperations::lseek(fuse_req_t request, fuse_ino_t, off_t at, int whence,
     const FuseServer::Waiting waiting(server);
     while (offset < end) {
       for (const Extent& extent : server.backend_.extents(offset, end - offset, 1024)) {
-        if (extent.hole == (whence == SEEK_HOLE)) return void(fuse_reply_lseek(request, extent.offset));
+        if (extent.hole == (whence == SEEK_HOLE))
+          return void(fuse_reply_lseek(request, static_cast<off_t>(extent.offset)));
         offset = extent.offset + extent.length;
       }
     }

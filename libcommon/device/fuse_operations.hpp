@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operations of FuseServer, as libfuse's low-level interface calls them: what each request of the
-// kernel means for a region of fixed size. Private to the fuse driver.
+// The operations of FuseServer, as libfuse's low-level interface calls them: what each request of
+// the kernel means for a region of fixed size. Private to the fuse driver.
 #pragma once
 
 #define FUSE_USE_VERSION 312

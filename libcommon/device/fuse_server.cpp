@@ -22,8 +22,8 @@ namespace {
 // Enough for the largest request that libfuse lets the kernel send: 256 pages and the headers.
 constexpr std::size_t kRequestSize = 1 * MiB + 64 * KiB;
 
-// Threads from the start. The other half of the CPUs is for those who ask: a second thread on two CPUs
-// made 4 KiB reads slower by a third.
+// Threads from the start. The other half of the CPUs is for those who ask: a second thread on two
+// CPUs made 4 KiB reads slower by a third.
 unsigned at_once() {
   return std::clamp(std::thread::hardware_concurrency() / 2, 1u, 4u);
 }
@@ -51,7 +51,8 @@ struct stat make_attributes(const Backend& backend, const DeviceOptions& options
   attributes.st_blocks = attributes.st_size / 512 + (attributes.st_size % 512 != 0);
   attributes.st_blksize =
       static_cast<blksize_t>(std::clamp<std::uint64_t>(backend.block_size(), 4 * KiB, MiB));
-  attributes.st_mtim.tv_sec = attributes.st_ctim.tv_sec = attributes.st_atim.tv_sec = ::time(nullptr);
+  attributes.st_atim.tv_sec = attributes.st_mtim.tv_sec = ::time(nullptr);
+  attributes.st_ctim = attributes.st_mtim;
   return attributes;
 }
 
@@ -75,10 +76,12 @@ void FuseServer::start(const std::string& path, const std::vector<std::string>& 
     fuse_opt_add_arg(&arguments, "-o");
     fuse_opt_add_arg(&arguments, option.c_str());
   }
-  session_ = fuse_session_new(&arguments, &FuseOperations::table(), sizeof(fuse_lowlevel_ops), this);
+  session_ =
+      fuse_session_new(&arguments, &FuseOperations::table(), sizeof(fuse_lowlevel_ops), this);
   fuse_opt_free_args(&arguments);
   if (!session_) fail(EINVAL, path + ": libfuse refuses the mount options");
-  if (fuse_session_mount(session_, path.c_str()) != 0) fail(errno ? errno : EPERM, path + ": mount");
+  if (fuse_session_mount(session_, path.c_str()) != 0)
+    fail(errno ? errno : EPERM, path + ": mount");
   fd_ = fuse_session_fd(session_);
   for (unsigned i = 0; i < at_once(); ++i) spawn_server();
 }

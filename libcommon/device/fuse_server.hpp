@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers the kernel's FUSE requests for one region shown as one regular file: node 1 is the file, there
-// is no directory. Knows requests, not mounting: it serves any descriptor that speaks the protocol.
+// Answers the kernel's FUSE requests for one region shown as one regular file: node 1 is the file,
+// there is no directory. Knows requests, not mounting: it serves any descriptor that speaks the
+// protocol.
 //
-// Threads: a thread that receives a request answers it. Only before it has to wait for the backend does it
-// make sure that another one listens, so memory is served by few threads and a long link by many.
+// Threads: a thread that receives a request answers it. Only before it has to wait for the backend
+// does it make sure that another one listens, so memory is served by few threads and a long link by
+// many.
 #pragma once
 
 #include <sys/stat.h>
@@ -25,13 +27,15 @@ namespace r3 {
 
 class FuseServer {
  public:
-  // Uses mode, owner, group, read_only, threads and on_ended. Throws EFBIG for a size that no file has.
+  // Uses mode, owner, group, read_only, threads and on_ended. Throws EFBIG for a size that no file
+  // has.
   FuseServer(Backend& backend, const DeviceOptions& options);
-  // Ends the threads, whatever they wait for in the kernel; what waits in the backend must be able to end.
+  // Ends the threads, whatever they wait for in the kernel; what waits in the backend must be able
+  // to end.
   ~FuseServer();
 
-  // Mounts on `path` ("/dev/fd/N": serves the open descriptor N, mounts nothing) with libfuse's mount
-  // options, and starts to serve.
+  // Mounts on `path` ("/dev/fd/N": serves the open descriptor N, mounts nothing) with libfuse's
+  // mount options, and starts to serve.
   void start(const std::string& path, const std::vector<std::string>& mount_options);
   // Waits until the kernel has ended the connection.
   void join();

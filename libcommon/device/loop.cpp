@@ -97,7 +97,8 @@ class Loop {
     return users;
   }
 
-  // Nobody else has claimed it: an exclusive open of a block device is refused while mounted or swap.
+  // Nobody else has claimed it: an exclusive open of a block device is refused while mounted or
+  // swap.
   bool claimed() const { return !Fd(::open(node_.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC)).valid(); }
 
   // Unbinds it: at once if nobody has it open, else when the last one closes it.
@@ -117,8 +118,8 @@ class Loop {
  private:
   void take_node(const DeviceOptions& options) {
     check(::fstat(device_.get(), &status_), node_);
-    check(::fchown(device_.get(), options.owner.value_or(::geteuid()), options.group.value_or(::getegid())),
-          node_);
+    const uid_t owner = options.owner.value_or(::geteuid());
+    check(::fchown(device_.get(), owner, options.group.value_or(::getegid())), node_);
     check(::fchmod(device_.get(), options.mode & 07777u), node_);
   }
 
@@ -183,7 +184,8 @@ class LoopDevice : public Device {
 
   bool wait_until_unused() {
     const auto deadline = std::chrono::steady_clock::now() + options_.grace;
-    if (loop_.claimed()) log_warning(loop_.node() + " is in use" + by(loop_.users()) + ": waiting for it");
+    if (loop_.claimed())
+      log_warning(loop_.node() + " is in use" + by(loop_.users()) + ": waiting for it");
     while (loop_.claimed()) {
       if (std::chrono::steady_clock::now() >= deadline) return false;
       pause_.wait_for(std::chrono::milliseconds(50));

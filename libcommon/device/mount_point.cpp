@@ -33,7 +33,8 @@ std::string make_file() {
   return path;
 }
 
-// Whether the server of a mount has gone. The kernel would answer a plain stat() from what it remembers.
+// Whether the server of a mount has gone. The kernel would answer a plain stat() from what it
+// remembers.
 bool is_dead(const std::string& path) {
   struct statx status{};
   return ::statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) != 0 &&
@@ -80,8 +81,8 @@ MountPoint::MountPoint(const std::string& path, bool force) : made_(path.empty()
 
 MountPoint::~MountPoint() {
   struct stat status{};
-  if (made_ && ::lstat(path_.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0)
-    ::unlink(path_.c_str());
+  if (!made_ || ::lstat(path_.c_str(), &status) != 0) return;
+  if (S_ISREG(status.st_mode) && status.st_size == 0) ::unlink(path_.c_str());
 }
 
 }  // namespace r3

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plain file that a region is mounted on: made if there is none and removed again, refused if it
-// holds something that the mount would hide, cleaned if a process that was killed left it dead.
+// The plain file that a region is mounted on: made if there is none and removed again, refused if
+// it holds something that the mount would hide, cleaned if a process that was killed left it dead.
 #pragma once
 
 #include <string>
@@ -10,8 +10,8 @@ namespace r3 {
 // The type by which our mounts are known in the mount table.
 inline constexpr char kFuseType[] = "fuse.r3";
 
-// A directory of this user's for what tools make at run time: $XDG_RUNTIME_DIR, /run/r3tools (root),
-// $TMPDIR, /tmp: the first that can be written.
+// A directory of this user's for what tools make at run time: $XDG_RUNTIME_DIR, /run/r3tools
+// (root), $TMPDIR, /tmp: the first that can be written.
 std::string runtime_directory();
 
 class MountPoint {

@@ -96,7 +96,8 @@ std::vector<Mount> parse_mounts(std::string_view mountinfo) {
     const std::vector<std::string_view> words = split(line, ' ');
     const auto dash = std::find(words.begin(), words.end(), "-");  // ends the optional fields
     Mount mount;
-    if (dash - words.begin() < 6 || words.end() - dash < 3 || !parse_device(words[2], mount)) continue;
+    if (dash - words.begin() < 6 || words.end() - dash < 3) continue;
+    if (!parse_device(words[2], mount)) continue;
     mount.path = unescape(words[4]);
     mount.type = unescape(dash[1]);
     mount.source = unescape(dash[2]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is mounted where, who uses it, and taking a mount away. Reads /proc only: it never touches the
-// mounted file systems, so it cannot hang on a dead one.
+// What is mounted where, who uses it, and taking a mount away. Reads /proc only: it never touches
+// the mounted file systems, so it cannot hang on a dead one.
 #pragma once
 
 #include <string>
@@ -22,13 +22,14 @@ struct Mount {
 std::vector<Mount> parse_mounts(std::string_view mountinfo);
 std::vector<Mount> read_mounts();
 
-// The processes that have `path` open or mapped, as "sqlite3 (1234)"; those that this process may see.
+// The processes that have `path` open or mapped, as "sqlite3 (1234)"; those that this process may
+// see.
 std::vector<std::string> holders_of(const std::string& path);
 // " by A, B", or nothing for none: the end of a message.
 std::string by(const std::vector<std::string>& holders);
 
-// Unmounts, as root by itself, else with fusermount3. Returns 0, EBUSY while somebody uses it, EINVAL
-// if nothing is mounted there, or another errno.
+// Unmounts, as root by itself, else with fusermount3. Returns 0, EBUSY while somebody uses it,
+// EINVAL if nothing is mounted there, or another errno.
 int unmount(const std::string& path);
 // Takes the mount out of the tree and, where allowed, ends what still goes on in it.
 void unmount_by_force(const std::string& path) noexcept;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bounds a wait for something that may never answer: as long as the work gets on, it may take any time;
-// when nothing at all happens for a while, it is given up.
+// Bounds a wait for something that may never answer: as long as the work gets on, it may take any
+// time; when nothing at all happens for a while, it is given up.
 #pragma once
 
 #include <chrono>
@@ -14,7 +14,8 @@ namespace r3 {
 
 class Watchdog {
  public:
-  // Calls `give_up` once, in a thread of its own, when `progress` has returned the same for `patience`.
+  // Calls `give_up` once, in a thread of its own, when `progress` has returned the same for
+  // `patience`.
   Watchdog(std::chrono::milliseconds patience, std::function<std::uint64_t()> progress,
            std::function<void()> give_up) {
     watcher_.spawn([this, patience, progress = std::move(progress), give_up = std::move(give_up)] {

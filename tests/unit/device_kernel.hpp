@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's end of a FUSE connection, played by the test: no mount, no privileges. Each datagram of a
-// socket pair is one request or one answer, as with /dev/fuse.
+// The kernel's end of a FUSE connection, played by the test: no mount, no privileges. Each datagram
+// of a socket pair is one request or one answer, as with /dev/fuse.
 #pragma once
 
 #include <linux/fuse.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The limit for r3-mount's fuse driver: memory as one file, served by one thread straight over /dev/fuse,
-// with nothing around it. raw_fuse SIZE PATH mounts on the file PATH (root), prints "ready", ends when it
-// is unmounted.
+// The limit for r3-mount's fuse driver: memory as one file, served by one thread straight over
+// /dev/fuse, with nothing around it. raw_fuse SIZE PATH mounts on the file PATH (root), prints
+// "ready", ends when it is unmounted.
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <sys/mount.h>
@@ -27,7 +27,7 @@ class RawFuse {
   RawFuse(std::uint64_t size, const std::string& path)
       : memory_(Mapping::anonymous(size)), device_(open_file("/dev/fuse", O_RDWR)) {
     const std::string options = "fd=" + std::to_string(device_.get()) +
-                                ",rootmode=100000,user_id=0,group_id=0,allow_other,default_permissions";
+                                ",rootmode=100000,user_id=0,group_id=0,allow_other";
     check(::mount("raw", path.c_str(), "fuse.raw", MS_NOSUID | MS_NODEV, options.c_str()), path);
   }
 
@@ -43,7 +43,8 @@ class RawFuse {
   }
 
  private:
-  void reply(const fuse_in_header& to, int error, const void* body = nullptr, std::size_t size = 0) {
+  void reply(const fuse_in_header& to, int error, const void* body = nullptr,
+             std::size_t size = 0) {
     fuse_out_header header{static_cast<std::uint32_t>(sizeof header + size), -error, to.unique};
     const iovec parts[] = {{&header, sizeof header}, {const_cast<void*>(body), size}};
     if (::writev(device_.get(), parts, size > 0 ? 2 : 1) < 0 && errno != ENOENT)
@@ -90,7 +91,8 @@ class RawFuse {
       case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_INTERRUPT: return;
       case FUSE_READ: {
         const auto& in = as<fuse_read_in>(arguments);
-        const std::uint64_t end = std::min<std::uint64_t>(memory_.bytes().size(), in.offset + in.size);
+        const std::uint64_t size = memory_.bytes().size();
+        const std::uint64_t end = std::min<std::uint64_t>(size, in.offset + in.size);
         return reply(header, 0, bytes + in.offset, end > in.offset ? end - in.offset : 0);
       }
       case FUSE_WRITE: {
