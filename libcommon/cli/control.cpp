@@ -48,7 +48,7 @@ Control::Answer Control::find_word(std::string_view line) const {
 
 void Control::expect() {
   std::lock_guard lock(mutex_);
-  state_ = State::expected;
+  if (state_ == State::starting) state_ = State::expected;
 }
 
 Control::Opened::Opened(Control& control) : control_(control) {

@@ -35,6 +35,28 @@ TEST(Control, StatusIsEverybodysMembersAndThenTheTools) {
   EXPECT_EQ(control.reply_to("status"), R"({"state":"ready","size":1})");
 }
 
+// A tool may open before it is ready as well as after.
+TEST(Control, WhatIsOpenStaysOpenWhenTheToolIsReady) {
+  r3::Control control;
+  control.on("flush", [] { return Json().add("flushed", true); });
+  control.on_with("delay", [](const std::string& time) { return Json().add("delay", time); });
+  const r3::Control::Opened opened(control);
+  control.expect();
+  EXPECT_EQ(control.reply_to("flush"), R"({"flushed":true})");
+  EXPECT_EQ(control.reply_to("delay 5 ms"), R"({"delay":"5 ms"})");
+}
+
+TEST(Control, AReadyToolsQuestionsWaitForItToOpen) {
+  r3::Control control;
+  control.on("flush", [] { return Json().add("flushed", true); });
+  control.expect();
+  std::string reply;
+  std::jthread asking([&] { reply = control.reply_to("flush"); });
+  const r3::Control::Opened opened(control);
+  asking.join();
+  EXPECT_EQ(reply, R"({"flushed":true})");
+}
+
 TEST(Control, AnAnswerThatThrowsIsAnError) {
   r3::Control control;
   control.on("break", []() -> Json { r3::fail(ENOSPC, "disk.img"); });
