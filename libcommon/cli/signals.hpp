@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // All signals of a tool in one place: they are blocked in every thread and read by one, so that no code
-// runs in a handler. TERM, INT and HUP ask the tool to stop; an INT after that leaves at once; USR1
-// asks for the status; HUP may have another meaning; PIPE is ignored. A HUP that was ignored at the start (nohup) stays ignored.
+// runs in a handler. TERM, INT and HUP ask the tool to stop, unless it means something else by HUP; an
+// INT after that leaves at once; USR1 asks for the status; PIPE is ignored. A HUP that was ignored at
+// the start (nohup) stays ignored.
 #pragma once
 
 #include <signal.h>

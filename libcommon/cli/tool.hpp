@@ -104,16 +104,9 @@ class Tool {
   std::function<void()> last_words_;  // guarded by mutex_
   std::mutex hang_up_mutex_;
   std::function<void()> hang_up_;  // guarded by hang_up_mutex_
-  bool help_ = false;
-  bool version_ = false;
-  int verbose_ = 0;
-  bool quiet_ = false;
-  bool json_ = false;
-  int ready_fd_ = -1;
-  int events_fd_ = -1;
-  std::string control_address_;
-  std::string metrics_address_;
-  bool takes_command_ = false;
+  bool help_ = false, version_ = false, quiet_ = false, json_ = false, takes_command_ = false;
+  int verbose_ = 0, ready_fd_ = -1, events_fd_ = -1;
+  std::string control_address_, metrics_address_;
   std::vector<std::string> command_;
 };
 
