@@ -25,6 +25,7 @@ struct R3Call;
 struct R3Dialled {
   std::unique_ptr<Link> link;  // after the preamble and the handshake
   bool sums = true;            // plain mode
+  bool in_memory = false;      // both ends on one machine: compressing never pays
 };
 
 // Makes a connection, or throws; gives up on stop. Any thread may call it at any time.

@@ -33,6 +33,7 @@ struct R3Slot::Dialling {
   R3Slot& slot;
   std::unique_ptr<Link> link;
   bool sums;
+  bool in_memory;
   std::unique_ptr<FrameReader> reader =
       std::make_unique<FrameReader>(Side::client, sums, kMaxTransfer);
   std::uint64_t sent = 0;
@@ -82,7 +83,7 @@ bool R3Slot::back_off(Clock::time_point until) {
 
 void R3Slot::dial() {
   R3Dialled dialled = session_.dial()(session_.stop());
-  Dialling to{*this, std::move(dialled.link), dialled.sums};
+  Dialling to{*this, std::move(dialled.link), dialled.sums, dialled.in_memory};
   greet(to);
   session_.welcomed(to.welcome,
                     [&](const std::deque<Unflushed>& changes) { replay(to, changes); });
@@ -93,7 +94,7 @@ void R3Slot::greet(Dialling& to) {
   bound_unsent(to.link->output());
   Header request;
   request.type = static_cast<std::uint8_t>(Type::hello);
-  const std::string hello = encode(session_.hello(index_, ++generation_));
+  const std::string hello = encode(session_.hello(index_, ++generation_, to.in_memory));
   to.send(request, as_bytes(hello));
   ConstBytes payload;
   const Header reply = to.receive(payload);

@@ -15,10 +15,11 @@ R3Session::R3Session(R3Dial dial, const R3ClientOptions& options)
     fail(errno, "getrandom");
 }
 
-wire::Hello R3Session::hello(std::uint32_t slot, std::uint32_t generation) const {
+wire::Hello R3Session::hello(std::uint32_t slot, std::uint32_t generation,
+                             bool in_memory) const {
   wire::Hello hello;
-  hello.features = wire::kFeatureZstd | wire::kFeatureHash | wire::kFeatureExtents |
-                   wire::kFeatureZero | wire::kFeatureDiscard;
+  hello.features = (in_memory ? 0u : wire::kFeatureZstd) | wire::kFeatureHash |
+                   wire::kFeatureExtents | wire::kFeatureZero | wire::kFeatureDiscard;
   hello.session = id_;
   hello.slot = slot;
   hello.generation = generation;

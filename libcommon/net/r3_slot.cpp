@@ -118,9 +118,14 @@ void R3Slot::send_corked() {
 }
 
 void R3Slot::wait(R3Call& call) {
-  send_corked();
-  std::condition_variable mine;
   Lock lock(mutex_);
+  if (!call.done) {
+    // Only now somebody waits: until here requests could gather, to be sent at once.
+    lock.unlock();
+    send_corked();
+    lock.lock();
+  }
+  std::condition_variable mine;
   call.waiter = &mine;
   try {
     drive(lock, mine, call.started, [&] { return call.done; });
