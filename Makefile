@@ -40,6 +40,12 @@ binaries  := $(tools:%=$(BUILD)/%)
 aids      := $(patsubst %.cpp,$(BUILD)/%,$(aid_src))
 replays   := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/%,$(fuzz_src))
 
+# All processors, unless -j says otherwise.
+ifeq ($(MAKELEVEL),0)
+given_jobs := $(filter -j%,$(MAKEFLAGS))
+MAKEFLAGS += $(if $(given_jobs),,-j$(shell nproc))
+endif
+
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all aids replays check test run-tests demo bench fuzz completions install clean
