@@ -20,6 +20,7 @@ std::string metavar(const CLI::Option& option) {
   const std::string type = option.get_type_name();
   const auto colon = type.find(':');
   if (colon != type.npos && type[colon + 1] == '{') return type.substr(colon + 1);
+  if (type.find('[') < colon) return type;  // USER[:GROUP]
   const std::string name = type.substr(0, colon);
   return name == "UINT" || name == "INT" || name == "FLOAT" ? "N" : name;
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <stdexcept>
 
 #include "libcommon/base/error.hpp"
@@ -61,11 +62,13 @@ CLI::Option* Tool::duration_option(const std::string& names, std::chrono::millis
 CLI::Option* Tool::number_option(const std::string& names, unsigned& value, unsigned least,
                                  unsigned most, const std::string& help) {
   return add_parsed(app_, names, "N", help, [&value, least, most](const std::string& text) {
-    const auto number = parse_number(text, most);
-    if (number < least)
+    unsigned number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc{} || stop != end || number < least || number > most)
       throw std::invalid_argument("\"" + text + "\" is not a number from " +
                                   std::to_string(least) + " to " + std::to_string(most));
-    value = static_cast<unsigned>(number);
+    value = number;
   });
 }
 

@@ -125,8 +125,9 @@ options_in_page() {
   awk '/^\.It Fl / {
     dashes = ""
     for (i = 2; i <= NF; ++i) {
-      if ($i == "Fl") dashes = dashes "-"
-      else if (dashes != "") { print dashes $i; dashes = "" }
+      if ($i == "Fl") dashes = $(i - 1) == "Fl" ? "--" : "-"
+      else if ($i ~ /^[A-Z][a-z]$/) dashes = ""
+      else if ($i != "," && dashes != "") print dashes $i
     }
   }' "$1" | sort -u
 }

@@ -28,7 +28,7 @@ refused() {
   refused '--size: "12Q" is not a size (a number, or one with K, M, G or T: 4096, 64K, 1M)' serve -s 12Q
   refused '--time: "5" is not a duration (a number with ms, s, m or h: 500ms, 2s)' serve --time 5
   refused '--number: "0" is not a number from 1 to 8' serve --number 0
-  refused '--number: "9" is not a number from 0 to 8' serve --number 9
+  refused '--number: "9" is not a number from 1 to 8' serve --number 9
   refused '--size needs a value' serve --size
   refused '--size is given more often than it may be' serve --size 1 --size 2
   refused '--run needs a command' serve --run

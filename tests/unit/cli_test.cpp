@@ -57,6 +57,7 @@ class Help : public testing::Test {
     app.add_option("-l,--listen", text, "where to listen")->type_name("ADDR");
     app.add_option("--driver", text, "how")->check(CLI::IsMember({"fuse", "loop"}));
     app.add_option("--count", number, std::string(30, 'x') + " " + std::string(30, 'y'));
+    app.add_option("--owner", text, "whose")->type_name("USER[:GROUP]");
     app.add_flag("--json", flag, "a\tflag");
     app.add_flag("--secret", flag, "hidden")->group("");
   }
@@ -89,7 +90,7 @@ TEST_F(Help, TableNamesEveryOptionOnce) {
   EXPECT_EQ(r3::option_table(app),
             "REGION\t\twhat to serve\n-l,--listen\tADDR\twhere to listen\n--driver\t{fuse,loop}\thow\n"
             "--count\tN\txxxxxxxxxxxxxxxxxxxxxxxxxxxxxx yyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\n"
-            "--json\t\ta flag");
+            "--owner\tUSER[:GROUP]\twhose\n--json\t\ta flag");
 }
 
 // The words of CLI11 differ between its releases; ours do not.

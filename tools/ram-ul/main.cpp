@@ -33,13 +33,17 @@ struct Options {
 
 void declare(r3::Tool& tool, Options& o) {
   auto& app = tool.options();
-  app.add_option("region", o.regions, "[NAME=]REGION to serve; a bare SIZE is memory (memory:1G)");
-  app.add_option("-l,--listen", o.listen, "ADDR to listen on (tcp://localhost:10833); - serves stdin and stdout")
+  app.add_option("REGION", o.regions, "[NAME=]REGION to serve; a bare SIZE is memory (memory:1G)");
+  app.add_option("-l,--listen", o.listen, "where to listen (tcp://localhost:10833); - serves stdin and stdout")
+      ->type_name("ADDR")
       ->allow_extra_args(false);
   app.add_flag("-r,--read-only", o.region.read_only, "refuse every change");
-  app.add_option("--key-file", o.key_file, "FILE with this server's private key (r3-key gen)");
-  app.add_option("--peer-keys", o.peer_keys, "FILE of clients: KEY NAME ro|rw EXPORT-GLOB; HUP reads it again");
-  app.add_option("--psk-file", o.psk_file, "FILE with a pre-shared key (r3-key psk)");
+  app.add_option("--key-file", o.key_file, "this server's private key (r3-key gen)")
+      ->type_name("FILE");
+  app.add_option("--peer-keys", o.peer_keys, "clients: KEY NAME ro|rw EXPORT-GLOB; HUP reads it again")
+      ->type_name("FILE");
+  app.add_option("--psk-file", o.psk_file, "a pre-shared key (r3-key psk)")
+      ->type_name("FILE");
   app.add_flag("--anonymous", o.anonymous, "let clients without a key read");
   app.add_flag("--plain", o.plain, "allow plain mode to whoever can connect, without encryption");
   tool.number_option("--connections", o.region.connections, 1, 64, "to each region that is remote");
