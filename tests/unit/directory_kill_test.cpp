@@ -119,8 +119,8 @@ TEST(DirectoryKill, AHalfMadeRegionIsMadeAgain) {
   TemporaryDirectory parent;
   const auto path = parent.path() + "/region";
   fs::create_directory(path);
-  Fd(open_file(path + "/region.new", O_RDWR | O_CREAT));
-  Fd(open_file(path + "/lock", O_RDWR | O_CREAT));
+  open_file(path + "/region.new", O_RDWR | O_CREAT);
+  open_file(path + "/lock", O_RDWR | O_CREAT);
   DirectoryBackend region(path, {4096, 4096});
   EXPECT_EQ(region.size(), 4096u);
   EXPECT_FALSE(fs::exists(path + "/region.new"));
