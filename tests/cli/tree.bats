@@ -31,8 +31,9 @@ files() { git ls-files -co --exclude-standard -- "$@" 2>/dev/null || find "$@" -
 
 @test "tree: the bats files pass shellcheck" {
   need shellcheck command -v shellcheck
-  # SC2013: words are what is wanted; SC2016: text for an inner shell; SC2030, SC2031 and SC2314: each test is a function of its own, which shellcheck does not see; SC2034,
-  # SC2154: variables of the helper and of run; SC2164: bats stops at a failure; SC1091: the helper is looked at by itself.
+  # SC1091: the helper is looked at by itself; SC2013: words are what is wanted; SC2016: text for an inner
+  # shell; SC2030, SC2031, SC2314: each test is a function of its own, which shellcheck does not see;
+  # SC2034, SC2154: variables of the helper and of run; SC2164: bats stops at a failure.
   shellcheck -s bats -e SC1091,SC2013,SC2016,SC2030,SC2031,SC2034,SC2154,SC2164,SC2314 tests/*/*.bats
 }
 
