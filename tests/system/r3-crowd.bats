@@ -1,0 +1,24 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# A server that 10,000 silent connections and 1,000 half-open handshakes hold on to still lets a client in, in
+# bounded memory.
+load ../helper
+
+@test "silent and half-open connections keep nobody out" {
+  need "python3" command -v python3
+  need "11,500 descriptors" test "$(ulimit -Hn)" -ge 11500
+  cd "$BATS_TEST_TMPDIR"
+  "$BIN/r3-key" gen -o server.key 2>/dev/null
+  "$BIN/r3-key" gen -o client.key 2>/dev/null
+  server=$("$BIN/r3-key" pub server.key)
+  (umask 077; echo "$("$BIN/r3-key" pub client.key) c rw *" >peers)
+  start_server ram-ul -l "unix:$PWD/s" --key-file server.key --peer-keys peers 1M
+  crowded=$server_pid
+  coproc CROWD { exec python3 "$ROOT/tests/system/r3_crowd.py" "$PWD/s" 10000 1000; }
+  read -r -t 60 line <&"${CROWD[0]}"
+  [ "$line" = full ]
+  start_server ram-ul -l "unix:$PWD/t" "r3+unix:///?socket=$PWD/s&server-key=$server&key-file=client.key"
+  kib=$(awk '/^VmRSS/ { print $2 }' "/proc/$crowded/status")
+  echo "server: $kib KiB"
+  ((kib < 100000))
+}
