@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/cli/help.hpp"
 
+#include <CLI/CLI.hpp>
 #include <sstream>
 
 namespace r3 {

@@ -4,8 +4,11 @@
 // with the man page.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
+
+namespace CLI {
+class App;
+}
 
 namespace r3 {
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/cli/parse.hpp"
 
+#include <CLI/CLI.hpp>
 #include <map>
 #include <stdexcept>
 

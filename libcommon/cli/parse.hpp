@@ -4,9 +4,13 @@
 // Knows nothing of what the options mean.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+class ParseError;
+}
 
 namespace r3 {
 

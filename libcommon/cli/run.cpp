@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -50,15 +51,15 @@ int Tool::answer(const Arguments& arguments) {
   switch (arguments.ask) {
     case Arguments::Ask::control: return ask(*this, arguments.options[0], arguments.options[1]);
     case Arguments::Ask::version: print(about_.name + std::string(" ") + kVersion); break;
-    case Arguments::Ask::print_options: print(option_table(app_)); break;
-    default: print(help_text(app_, about_.examples)); break;
+    case Arguments::Ask::print_options: print(option_table(options_.parser())); break;
+    default: print(help_text(options_.parser(), about_.examples)); break;
   }
   return kDone;
 }
 
 // False when the options themselves ask for the help or the version ("-vh").
 bool Tool::parse(Arguments& arguments) {
-  app_.parse(std::vector<std::string>(arguments.options.rbegin(), arguments.options.rend()));
+  options_.parse(arguments.options);
   if (help_) arguments.ask = Arguments::Ask::help;
   if (version_) arguments.ask = Arguments::Ask::version;
   if (arguments.ask != Arguments::Ask::run) return false;
@@ -104,7 +105,7 @@ int run(int argc, char** argv, const About& about, const std::function<void(Tool
       if (arguments.ask != Arguments::Ask::run || !tool.parse(arguments))
         return tool.answer(arguments);
     } catch (const CLI::ParseError& error) {
-      log_error(text_of(error, tool.app_));
+      log_error(text_of(error, tool.options_.parser()));
       log_hint("try " + std::string(about.name) + " --help");
       return kUsage;
     }

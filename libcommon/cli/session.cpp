@@ -107,8 +107,7 @@ void Session::listen_for_metrics() {
   if (address.kind != Address::Kind::unix_socket && address.kind != Address::Kind::tcp)
     throw std::invalid_argument("--metrics: \"" + tool_.metrics_address_ +
                                 "\" is not unix:PATH or tcp://HOST:PORT");
-  const CLI::Option* plain = tool_.app_.get_option_no_throw("--plain");
-  require_local_or_plain(address, plain != nullptr && plain->count() > 0);
+  require_local_or_plain(address, tool_.options_.given("--plain"));
   Listener listener(address);
   tool_.events().send(
       Json().add("event", "metrics").add("address", to_text(listener.address())));

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <stdexcept>
 
 #include "libcommon/base/error.hpp"
@@ -18,19 +17,6 @@ namespace r3 {
 
 namespace {
 
-// An option whose text `take` turns into a value; what that refuses gets the option's name.
-CLI::Option* add_parsed(CLI::App& app, const std::string& names, const char* type,
-                        const std::string& help, std::function<void(const std::string&)> take) {
-  auto named = [name = spoken_name(names), take = std::move(take)](const std::string& text) {
-    try {
-      take(text);
-    } catch (const std::invalid_argument& error) {
-      throw std::invalid_argument(name + ": " + error.what());
-    }
-  };
-  return app.add_option_function<std::string>(names, named, help)->type_name(type);
-}
-
 // A descriptor that the caller has opened for writing; children do not inherit it.
 int take_descriptor(const std::string& text) {
   const int fd = static_cast<int>(parse_number(text, 1'000'000));
@@ -43,63 +29,33 @@ int take_descriptor(const std::string& text) {
 
 }  // namespace
 
-Tool::Tool(const About& about) : about_(about), app_(about.purpose, about.name) {
-  app_.set_help_flag();  // split_arguments() sees to it
-}
-
-CLI::Option* Tool::size_option(const std::string& names, std::uint64_t& value,
-                               const std::string& help) {
-  return add_parsed(app_, names, "SIZE", help,
-                    [&value](const std::string& text) { value = parse_size(text); });
-}
-
-CLI::Option* Tool::duration_option(const std::string& names, std::chrono::milliseconds& value,
-                                   const std::string& help) {
-  return add_parsed(app_, names, "TIME", help,
-                    [&value](const std::string& text) { value = parse_duration(text); });
-}
-
-CLI::Option* Tool::number_option(const std::string& names, unsigned& value, unsigned least,
-                                 unsigned most, const std::string& help) {
-  return add_parsed(app_, names, "N", help, [&value, least, most](const std::string& text) {
-    unsigned number = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, number);
-    if (error != std::errc{} || stop != end || number < least || number > most)
-      throw std::invalid_argument("\"" + text + "\" is not a number from " +
-                                  std::to_string(least) + " to " + std::to_string(most));
-    value = number;
-  });
-}
+Tool::Tool(const About& about) : about_(about), options_(about.name, about.purpose) {}
 
 void Tool::run_option() {
   takes_command_ = true;
-  add_parsed(app_, "--run", "CMD...", "run CMD when ready, stop when it ends, exit with its status",
+  options_.parsed("--run", "CMD...", "run CMD when ready, stop when it ends, exit with its status",
              [](const std::string&) {
                throw std::invalid_argument("takes the rest of the command line: --run CMD ARG...");
              });
 }
 
 void Tool::declare_common() {
-  app_.option_defaults()->group("Common options");
-  app_.add_flag("-h,--help", help_, "show this and exit");
-  app_.add_flag("-V,--version", version_, "show the version and exit");
-  auto* verbose = app_.add_flag("-v,--verbose", verbose_, "say more on stderr; twice: every request");
-  app_.add_flag("-q,--quiet", quiet_, "no warnings, hints or progress")->excludes(verbose);
-  app_.add_flag("--json", json_, "events on stdout, a JSON object a line");
-  add_parsed(app_, "--events-fd", "N", "events on descriptor N as well",
-             [this](const std::string& text) { events_fd_ = take_descriptor(text); });
-  add_parsed(app_, "--ready-fd", "N", "write a newline to descriptor N when ready, then close it",
-             [this](const std::string& text) { ready_fd_ = take_descriptor(text); });
-  app_.add_option("--control", control_address_, "answer questions (status, stop, ...) at unix:PATH")
-      ->type_name("ADDR");
-  app_.add_option("--metrics", metrics_address_, "serve the status as OpenMetrics over HTTP at ADDR")
-      ->type_name("ADDR");
-  add_parsed(app_, "--ask", "WORD ADDR", "ask the tool at ADDR a question, print its answer",
-             [](const std::string&) {
-               throw std::invalid_argument("has to come first: --ask WORD ADDR");
-             });
-  app_.option_defaults()->group("Options");
+  options_.group("Common options");
+  options_.flag("-h,--help", help_, "show this and exit");
+  options_.flag("-V,--version", version_, "show the version and exit");
+  options_.verbosity(verbose_, quiet_);
+  options_.flag("--json", json_, "events on stdout, a JSON object a line");
+  options_.parsed("--events-fd", "N", "events on descriptor N as well",
+                  [this](const std::string& text) { events_fd_ = take_descriptor(text); });
+  options_.parsed("--ready-fd", "N", "write a newline to descriptor N when ready, then close it",
+                  [this](const std::string& text) { ready_fd_ = take_descriptor(text); });
+  options_.text("--control", "ADDR", control_address_, "answer questions (status, stop, ...) at unix:PATH");
+  options_.text("--metrics", "ADDR", metrics_address_, "serve the status as OpenMetrics over HTTP at ADDR");
+  options_.parsed("--ask", "WORD ADDR", "ask the tool at ADDR a question, print its answer",
+                  [](const std::string&) {
+                    throw std::invalid_argument("has to come first: --ask WORD ADDR");
+                  });
+  options_.group("Options");
 }
 
 void Tool::print(std::string_view line) {

@@ -11,9 +11,9 @@
 //   }
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -22,6 +22,7 @@
 #include "libcommon/base/stop.hpp"
 #include "libcommon/cli/control.hpp"
 #include "libcommon/cli/events.hpp"
+#include "libcommon/cli/options.hpp"
 #include "libcommon/cli/ready.hpp"
 
 namespace r3 {
@@ -43,14 +44,8 @@ struct About {
 
 class Tool {
  public:
-  // For declare(): the parser, and options that several tools share.
-  CLI::App& options() { return app_; }
-  CLI::Option* size_option(const std::string& names, std::uint64_t& value, const std::string& help);
-  CLI::Option* duration_option(const std::string& names, std::chrono::milliseconds& value,
-                               const std::string& help);
-  // A whole number from `least` to `most`.
-  CLI::Option* number_option(const std::string& names, unsigned& value, unsigned least, unsigned most,
-                             const std::string& help);
+  // For declare().
+  OptionSet& options() { return options_; }
   // --run CMD...: takes the rest of the command line.
   void run_option();
 
@@ -93,7 +88,7 @@ class Tool {
   int work(const std::function<int(Tool&)>& body);
 
   const About& about_;
-  CLI::App app_;
+  OptionSet options_;
   Stop stop_;
   std::atomic<int> stop_signal_{0};
   std::atomic<const char*> state_{"starting"};

@@ -294,19 +294,21 @@ void Load::report(std::uint64_t done, double seconds, double server, double self
 }
 
 void declare(Tool& tool, Options& options) {
-  auto& app = tool.options();
-  app.add_option("ADDRESS", options.address, "unix:PATH or tcp://HOST:PORT")->required();
-  app.add_option("--export", options.export_name, "Name of the export");
-  app.add_flag("--write", options.write, "Write; without it, read");
-  app.add_flag("--sequential", options.sequential, "In order; without it, at random");
-  app.add_flag("--verify", options.verify, "Write a pattern, check it when reading");
-  app.add_flag("--fill", options.fill, "Write every block once before the clock starts");
-  tool.size_option("--block", options.block, "Bytes of an operation (4096)");
-  app.add_option("--depth", options.depth, "Operations under way")->check(CLI::Range(1, 4096));
-  tool.duration_option("--time", options.time, "How long (2s)");
-  app.add_option("--spin", options.spin_us, "Look for replies for so many microseconds, then wait");
-  app.add_option("--seed", options.seed, "Of the offsets");
-  app.add_option("--pid", options.pid, "The server's process, for its CPU time");
+  OptionSet& set = tool.options();
+  set.argument("ADDRESS", options.address, "unix:PATH or tcp://HOST:PORT");
+  set.text("--export", "NAME", options.export_name, "Name of the export");
+  set.flag("--write", options.write, "Write; without it, read");
+  set.flag("--sequential", options.sequential, "In order; without it, at random");
+  set.flag("--verify", options.verify, "Write a pattern, check it when reading");
+  set.flag("--fill", options.fill, "Write every block once before the clock starts");
+  set.size("--block", options.block, "Bytes of an operation (4096)");
+  set.number("--depth", options.depth, 1, 4096, "Operations under way");
+  set.duration("--time", options.time, "How long (2s)");
+  set.number("--spin", options.spin_us, 0, 1'000'000, "Look for replies for so many microseconds, then wait");
+  set.number("--seed", options.seed, 0, UINT64_MAX, "Of the offsets");
+  set.parsed("--pid", "N", "The server's process, for its CPU time", [&options](const std::string& text) {
+    options.pid = static_cast<pid_t>(parse_number(text, INT32_MAX));
+  });
 }
 
 int load(Tool& tool, const Options& options) {

@@ -27,13 +27,13 @@ constexpr r3::About kAbout = {
 };
 
 void declare(r3::Tool& tool, Options& options) {
-  auto& parser = tool.options();
-  parser.add_option("ACTION", options.action, "serve, fail, refuse, transfer or stubborn")->required();
-  tool.size_option("-s,--size", options.size, "a size");
-  tool.duration_option("--time", options.time, "a time");
-  tool.number_option("--number", options.number, 1, 8, "a number");
-  parser.add_option("-l,--listen", options.listen, "an address")->type_name("ADDR");
-  parser.add_flag("--plain", options.plain, "allow other machines to connect");
+  r3::OptionSet& set = tool.options();
+  set.argument("ACTION", options.action, "serve, fail, refuse, transfer or stubborn");
+  set.size("-s,--size", options.size, "a size");
+  set.duration("--time", options.time, "a time");
+  set.number("--number", options.number, 1, 8, "a number");
+  set.text("-l,--listen", "ADDR", options.listen, "an address");
+  set.flag("--plain", options.plain, "allow other machines to connect");
   tool.run_option();
 }
 

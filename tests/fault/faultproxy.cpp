@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <stdexcept>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/tasks.hpp"
@@ -40,52 +42,54 @@ struct Options {
   Settings settings;
 };
 
+double parse_probability(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !(value >= 0 && value <= 1))
+    throw std::invalid_argument("\"" + text + "\" is not a number from 0 to 1");
+  return value;
+}
+
 void declare_link(Tool& tool, Settings& settings) {
   Shape& shape = settings.shape;
-  const auto text = [&](const char* name, auto set, const char* type, const char* help) {
-    tool.options().add_option_function<std::string>(name, set, help)->type_name(type);
-  };
-  text("--delay", [&](const std::string& t) { shape.delay = parse_delay(t); }, "TIME",
-       "Delay each way: 0.5ms, 10ms");
-  text("--rate", [&](const std::string& t) { shape.bits_per_second = parse_rate(t); }, "BITS",
-       "Bits a second each way: 100M, 1G");
-  tool.size_option("--segment", shape.segment, "Hand over at most SIZE bytes at once");
-  text("--slow-loris",
-       [&](const std::string& t) {
-         shape.segment = 1;
-         shape.pause = parse_delay(t);
-       },
-       "TIME", "Hand over one byte each TIME");
+  OptionSet& set = tool.options();
+  set.parsed("--delay", "TIME", "Delay each way: 0.5ms, 10ms",
+             [&shape](const std::string& t) { shape.delay = parse_delay(t); });
+  set.parsed("--rate", "BITS", "Bits a second each way: 100M, 1G",
+             [&shape](const std::string& t) { shape.bits_per_second = parse_rate(t); });
+  set.size("--segment", shape.segment, "Hand over at most SIZE bytes at once");
+  set.parsed("--slow-loris", "TIME", "Hand over one byte each TIME", [&shape](const std::string& t) {
+    shape.segment = 1;
+    shape.pause = parse_delay(t);
+  });
 }
 
 void declare_faults(Tool& tool, Settings& settings) {
   FaultPlan& plan = settings.plan;
-  auto& app = tool.options();
-  const auto probability = [&](const char* name, double& value, const char* help) {
-    app.add_option(name, value, help)->check(CLI::Range(0.0, 1.0))->type_name("P");
+  OptionSet& set = tool.options();
+  const auto probability = [&set](const char* name, double& value, const char* help) {
+    set.parsed(name, "P", help, [&value](const std::string& t) { value = parse_probability(t); });
   };
-  app.add_option("--seed", plan.seed, "Other faults, as many")->type_name("N");
-  app.add_option_function<std::string>(
-         "--record", [&](const std::string& t) { plan.framing = parse_framing(t); },
-         "Records: blocks of SIZE (1K), or led by their length: be16, le16, be32, le32")
-      ->type_name("SIZE|PREFIX");
-  tool.size_option("--skip", plan.skip, "Leave the first SIZE bytes each way alone");
+  set.number("--seed", plan.seed, 0, UINT64_MAX, "Other faults, as many");
+  set.parsed("--record", "SIZE|PREFIX",
+             "Records: blocks of SIZE (1K), or led by their length: be16, le16, be32, le32",
+             [&plan](const std::string& t) { plan.framing = parse_framing(t); });
+  set.size("--skip", plan.skip, "Leave the first SIZE bytes each way alone");
   probability("--flip", plan.flip, "Flip a bit of a record");
   probability("--drop", plan.drop, "Drop a record");
   probability("--duplicate", plan.duplicate, "Send a record twice");
   probability("--reorder", plan.reorder, "Send a record after the next one");
-  tool.size_option("--reset-after", settings.reset_after, "RST after SIZE bytes one way");
-  tool.size_option("--black-hole-after", settings.hole_after, "Silence after SIZE bytes one way");
-  app.add_flag("--half-open", settings.half_open, "Never tell one side that the other has gone");
+  set.size("--reset-after", settings.reset_after, "RST after SIZE bytes one way");
+  set.size("--black-hole-after", settings.hole_after, "Silence after SIZE bytes one way");
+  set.flag("--half-open", settings.half_open, "Never tell one side that the other has gone");
 }
 
 void declare(Tool& tool, Options& options) {
-  auto& app = tool.options();
-  app.add_option("-l,--listen", options.listen, "Where to listen")->required()->type_name("ADDR");
-  app.add_option("-c,--connect", options.connect, "The target")->required()->type_name("ADDR");
-  app.add_option("--report", options.report, "Write the closing line to FILE")->type_name("FILE");
-  app.add_option("--direction", options.direction, "Faults in what goes up (to the target) or down")
-      ->check(CLI::IsMember({"up", "down", "both"}));
+  OptionSet& set = tool.options();
+  set.text("-l,--listen", "ADDR", options.listen, "Where to listen", OptionSet::Need::required);
+  set.text("-c,--connect", "ADDR", options.connect, "The target", OptionSet::Need::required);
+  set.text("--report", "FILE", options.report, "Write the closing line to FILE");
+  set.text("--direction", "WAY", options.direction, "Faults in what goes up (to the target), down or both");
   declare_link(tool, options.settings);
   declare_faults(tool, options.settings);
 }
@@ -115,6 +119,8 @@ void accept_clients(Tool& tool, Listener& listener, Proxy& proxy) {
 }
 
 int serve(Tool& tool, Options& options) {
+  if (options.direction != "up" && options.direction != "down" && options.direction != "both")
+    throw std::invalid_argument("--direction: \"" + options.direction + "\" is not up, down or both");
   options.settings.faults_up = options.direction != "down";
   options.settings.faults_down = options.direction != "up";
   Proxy proxy(options.settings, parse_address(options.connect));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <CLI/CLI.hpp>
+
 #include "libcommon/cli/help.hpp"
 #include "libcommon/cli/parse.hpp"
 #include "libcommon/cli/progress.hpp"

@@ -41,26 +41,23 @@ struct Settings {
 };
 
 void declare(Tool& tool, Settings& settings) {
-  auto& app = tool.options();
-  app.add_option("REGION", settings.regions, "what to share: REGION or NAME=REGION")->required();
-  app.add_option("-l,--listen", settings.listen,
-                 "where to listen: tcp://HOST:PORT, unix:PATH, vsock://CID:PORT, fd:N or - (repeatable)")
-      ->type_name("ADDR")
-      ->allow_extra_args(false);
-  app.add_flag("-r,--read-only", settings.read_only, "allow no changes");
-  app.add_option("--description", settings.description, "a text that clients can show")
-      ->type_name("TEXT");
-  app.add_flag("--plain", settings.plain, "listen where other machines can connect, unencrypted");
-  tool.size_option("--min-block", settings.minimum_block, "refuse what is not a multiple of this");
-  tool.size_option("--preferred-block", settings.preferred_block, "tell clients what suits best");
-  tool.size_option("--max-block", settings.maximum_block, "refuse longer reads and writes");
-  tool.duration_option("--handshake-timeout", settings.server.handshake_timeout,
+  OptionSet& options = tool.options();
+  options.argument("REGION", settings.regions, "what to share: REGION or NAME=REGION");
+  options.texts("-l,--listen", "ADDR", settings.listen,
+                "where to listen: tcp://HOST:PORT, unix:PATH, vsock://CID:PORT, fd:N or - (repeatable)");
+  options.flag("-r,--read-only", settings.read_only, "allow no changes");
+  options.text("--description", "TEXT", settings.description, "a text that clients can show");
+  options.flag("--plain", settings.plain, "listen where other machines can connect, unencrypted");
+  options.size("--min-block", settings.minimum_block, "refuse what is not a multiple of this");
+  options.size("--preferred-block", settings.preferred_block, "tell clients what suits best");
+  options.size("--max-block", settings.maximum_block, "refuse longer reads and writes");
+  options.duration("--handshake-timeout", settings.server.handshake_timeout,
                        "close clients that take longer to choose an export");
-  tool.number_option("--max-connections", settings.most_connections, 1, 100'000,
+  options.number("--max-connections", settings.most_connections, 1, 100'000,
                      "refuse clients beyond this number");
-  tool.number_option("--workers", settings.server.workers, 1, 1024,
+  options.number("--workers", settings.server.workers, 1, 1024,
                      "threads per client for requests that have to wait");
-  app.add_flag("--exit-with-parent", settings.exit_with_parent, "stop when the parent process ends");
+  options.flag("--exit-with-parent", settings.exit_with_parent, "stop when the parent process ends");
   tool.run_option();
 }
 

@@ -30,13 +30,13 @@ struct Options {
 };
 
 void declare(r3::Tool& tool, Options& options) {
-  CLI::App& app = tool.options();
-  app.add_option("COMMAND", options.command, "gen, pub or psk")->required();
-  app.add_option("FILE", options.input, "pub: the file with the private key, - for stdin");
-  app.add_option("-o,--output", options.output,
-                 "gen, psk: write to FILE; - is stdout, even a terminal")
-      ->type_name("FILE");
-  app.add_flag("-f,--force", options.force, "gen, psk: replace FILE");
+  r3::OptionSet& set = tool.options();
+  set.argument("COMMAND", options.command, "gen, pub or psk");
+  set.argument("FILE", options.input, "pub: the file with the private key, - for stdin",
+               r3::OptionSet::Need::optional);
+  set.text("-o,--output", "FILE", options.output,
+           "gen, psk: write to FILE; - is stdout, even a terminal");
+  set.flag("-f,--force", options.force, "gen, psk: replace FILE");
 }
 
 void check_usage(const Options& options) {

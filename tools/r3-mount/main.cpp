@@ -32,26 +32,25 @@ struct Options {
 };
 
 void declare(Tool& tool, Options& options) {
-  CLI::App& app = tool.options();
-  app.add_option("REGION", options.region, "the bytes: see r3tools(7)");
-  app.add_option("PATH", options.device.path, "where to show them (default: made and printed)");
-  app.add_flag("--direct", options.direct, "every read and write goes to the region itself");
-  app.add_option("--driver", options.driver, "fuse (a file), loop (a block device), auto (fuse)")
-      ->type_name("NAME");
-  app.add_flag("-r,--read-only", options.device.read_only, "refuse writes");
-  app.add_option("--mode", options.mode, "permissions (default 0600)")->type_name("OCTAL");
-  app.add_option("--owner", options.owner, "who owns it (default: who runs this)")
-      ->type_name("USER[:GROUP]");
-  tool.duration_option("--io-timeout", options.open.io_timeout,
+  OptionSet& set = tool.options();
+  set.argument("REGION", options.region, "the bytes: see r3tools(7)", OptionSet::Need::optional);
+  set.argument("PATH", options.device.path, "where to show them (default: made and printed)",
+               OptionSet::Need::optional);
+  set.flag("--direct", options.direct, "every read and write goes to the region itself");
+  set.text("--driver", "NAME", options.driver, "fuse (a file), loop (a block device), auto (fuse)");
+  set.flag("-r,--read-only", options.device.read_only, "refuse writes");
+  set.text("--mode", "OCTAL", options.mode, "permissions (default 0600)");
+  set.text("--owner", "USER[:GROUP]", options.owner, "who owns it (default: who runs this)");
+  set.duration("--io-timeout", options.open.io_timeout,
                        "I/O fails with EIO after an outage of TIME (default: it waits)");
-  tool.duration_option("--grace", options.device.grace,
+  set.duration("--grace", options.device.grace,
                        "how long to wait at the end for users and the region (default 30s)");
-  tool.number_option("--connections", options.open.connections, 1, 64,
+  set.number("--connections", options.open.connections, 1, 64,
                      "connections to a remote server (default 1)");
-  tool.number_option("--threads", options.device.threads, 1, 1024,
+  set.number("--threads", options.device.threads, 1, 1024,
                      "requests that wait for the region at once (default 64)");
-  app.add_flag("--force", options.device.force, "hide a file that is not empty");
-  app.add_flag("--list-drivers", options.list_drivers, "try each driver, say what is missing");
+  set.flag("--force", options.device.force, "hide a file that is not empty");
+  set.flag("--list-drivers", options.list_drivers, "try each driver, say what is missing");
   tool.run_option();
 }
 

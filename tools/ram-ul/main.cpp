@@ -32,24 +32,22 @@ struct Options {
 };
 
 void declare(r3::Tool& tool, Options& o) {
-  auto& app = tool.options();
-  app.add_option("REGION", o.regions, "[NAME=]REGION to serve; a bare SIZE is memory (memory:1G)");
-  app.add_option("-l,--listen", o.listen, "where to listen (tcp://localhost:10833); - serves stdin and stdout")
-      ->type_name("ADDR")
-      ->allow_extra_args(false);
-  app.add_flag("-r,--read-only", o.region.read_only, "refuse every change");
-  app.add_option("--key-file", o.key_file, "this server's private key (r3-key gen)")
-      ->type_name("FILE");
-  app.add_option("--peer-keys", o.peer_keys, "clients: KEY NAME ro|rw EXPORT-GLOB; HUP reads it again")
-      ->type_name("FILE");
-  app.add_option("--psk-file", o.psk_file, "a pre-shared key (r3-key psk)")
-      ->type_name("FILE");
-  app.add_flag("--anonymous", o.anonymous, "let clients without a key read");
-  app.add_flag("--plain", o.plain, "allow plain mode to whoever can connect, without encryption");
-  tool.number_option("--connections", o.region.connections, 1, 64, "to each region that is remote");
-  tool.number_option("--max-connections", o.max_connections, 1, 65536, "clients' connections at a time");
-  tool.size_option("--max-request", o.max_request, "the longest read or write, 4K to 32M");
-  tool.size_option("--memory-limit", o.memory_limit, "for requests in flight, over all connections");
+  r3::OptionSet& options = tool.options();
+  options.argument("REGION", o.regions, "[NAME=]REGION to serve; a bare SIZE is memory (memory:1G)",
+                   r3::OptionSet::Need::optional);
+  options.texts("-l,--listen", "ADDR", o.listen,
+                "where to listen (tcp://localhost:10833); - serves stdin and stdout");
+  options.flag("-r,--read-only", o.region.read_only, "refuse every change");
+  options.text("--key-file", "FILE", o.key_file, "this server's private key (r3-key gen)");
+  options.text("--peer-keys", "FILE", o.peer_keys,
+               "clients: KEY NAME ro|rw EXPORT-GLOB; HUP reads it again");
+  options.text("--psk-file", "FILE", o.psk_file, "a pre-shared key (r3-key psk)");
+  options.flag("--anonymous", o.anonymous, "let clients without a key read");
+  options.flag("--plain", o.plain, "allow plain mode to whoever can connect, without encryption");
+  options.number("--connections", o.region.connections, 1, 64, "to each region that is remote");
+  options.number("--max-connections", o.max_connections, 1, 65536, "clients' connections at a time");
+  options.size("--max-request", o.max_request, "the longest read or write, 4K to 32M");
+  options.size("--memory-limit", o.memory_limit, "for requests in flight, over all connections");
 }
 
 std::shared_ptr<const r3::R3Policy> read_policy(const Options& o) {
