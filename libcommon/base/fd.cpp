@@ -89,10 +89,16 @@ void pwrite_full(int fd, ConstBytes from, std::uint64_t offset, std::string_view
 
 std::string read_small_file(const std::string& path, std::size_t limit) {
   Fd file = open_file(path, O_RDONLY);
-  std::string text(limit + 1, '\0');
-  text.resize(read_full(file.get(), std::as_writable_bytes(std::span(text)), path));
-  if (text.size() > limit) fail(EFBIG, path);
-  return text;
+  std::string text;
+  for (std::size_t room = std::min<std::size_t>(limit + 1, 1 << 16);; room *= 2) {
+    const std::size_t before = text.size();
+    text.resize(std::min(room, limit + 1));
+    const auto fresh = std::as_writable_bytes(std::span(text)).subspan(before);
+    const std::size_t count = read_full(file.get(), fresh, path);
+    text.resize(before + count);
+    if (text.size() > limit) fail(EFBIG, path);
+    if (count < fresh.size()) return text;
+  }
 }
 
 void send_with_fds(int socket, ConstBytes bytes, const std::vector<int>& fds) {
