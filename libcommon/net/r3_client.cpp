@@ -15,7 +15,9 @@ using namespace wire;
 
 namespace {
 
-constexpr std::size_t kAhead = 4;            // requests in flight for one long read
+constexpr std::size_t kAhead = 4;         // requests in flight for one long read
+constexpr std::size_t kWritesAhead = 32;  // and for one long write, whose requests are
+constexpr std::uint32_t kWritePiece = 128 * KiB;  // bytes each: 1 ms of a 1 Gbit/s link
 constexpr std::uint64_t kMostChanged = 1 * GiB;  // with one ZERO or DISCARD
 
 Header request_of(Type type, std::uint64_t offset, std::uint64_t length, std::uint8_t flags = 0) {
@@ -26,6 +28,53 @@ Header request_of(Type type, std::uint64_t offset, std::uint64_t length, std::ui
   request.length = static_cast<std::uint32_t>(length);
   if (type == Type::extents) request.aux = static_cast<std::uint32_t>(length >> 32);
   return request;
+}
+
+// No other change to the range is in flight as long as it lives.
+class Changing {
+ public:
+  Changing(R3Session& session, std::uint64_t offset, std::uint64_t length)
+      : session_(session), offset_(offset), length_(length) {
+    session.begin_change(offset, length);
+  }
+  ~Changing() { session_.end_change(offset_, length_); }
+  Changing(const Changing&) = delete;
+  Changing& operator=(const Changing&) = delete;
+
+ private:
+  R3Session& session_;
+  const std::uint64_t offset_, length_;
+};
+
+// Cuts a range at the multiples of `part` and keeps up to `ahead` of the requests in flight. All that were
+// started are finished, whatever happens; the first error is thrown.
+template <class Start, class Finish>
+void in_parts(std::uint64_t offset, std::uint64_t length, std::uint64_t part, std::size_t ahead,
+              Start start, Finish finish) {
+  std::deque<R3Call> calls;
+  std::exception_ptr error;
+  const auto finish_first = [&] {
+    try {
+      finish(calls.front());
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
+    calls.pop_front();
+  };
+  for (std::uint64_t at = 0; at < length && !error;) {
+    const auto bytes = std::min(length - at, part - (offset + at) % part);
+    try {
+      start(calls.emplace_back(), at, bytes);
+    } catch (...) {
+      calls.pop_back();
+      error = std::current_exception();
+      break;
+    }
+    at += bytes;
+    if (calls.size() == ahead) finish_first();
+  }
+  while (!calls.empty()) finish_first();
+  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace
@@ -80,64 +129,55 @@ void R3Client::transfer(Bytes into, std::uint64_t offset, bool background) {
     start_read(call, into, offset, background, false);
     return wait(call);
   }
-  std::deque<R3Call> calls;
-  std::exception_ptr error;
-  const auto wait_for_first = [&] {
-    try {
-      wait(calls.front());
-    } catch (...) {
-      error = std::current_exception();
-    }
-    calls.pop_front();
-  };
-  while (!into.empty() && !error) {
-    const auto part = into.first(std::min<std::size_t>(into.size(), most));
-    try {
-      start_read(calls.emplace_back(), part, offset, background, false);
-    } catch (...) {
-      calls.pop_back();
-      error = std::current_exception();
-      break;
-    }
-    into = into.subspan(part.size());
-    offset += part.size();
-    if (calls.size() == kAhead) wait_for_first();
-  }
-  while (!calls.empty()) wait_for_first();
-  if (error) std::rethrow_exception(error);
+  in_parts(offset, into.size(), most, kAhead,
+           [&](R3Call& call, std::uint64_t at, std::uint64_t length) {
+             start_read(call, into.subspan(at, length), offset + at, background, false);
+           },
+           [&](R3Call& call) { wait(call); });
 }
 
 // A change is sent until the server that answered it is the one whose answers count.
-void R3Client::change(R3Call& call) {
-  const auto& r = call.request;
-  const std::uint64_t length = r.length;
-  session_->begin_change(r.offset, length);
+void R3Client::finish_change(R3Call& call) {
   bool full = false;
-  try {
-    do {
-      pick().start(call, false);
-      wait(call);
-    } while (!session_->keep(call.request, call.payload, call.verifier, full));
-  } catch (...) {
-    session_->end_change(r.offset, length);
-    throw;
+  wait(call);
+  while (!session_->keep(call.request, call.payload, call.verifier, full)) {
+    pick().start(call, false);
+    wait(call);
   }
-  session_->end_change(r.offset, length);
   if (full) flush();
 }
 
+void R3Client::change(R3Call& call) {
+  const Changing changing(*session_, call.request.offset, call.request.length);
+  pick().start(call, false);
+  finish_change(call);
+}
+
+void R3Client::start_write(R3Call& call, ConstBytes from, std::uint64_t offset) {
+  call.payload = from;
+  call.request = request_of(Type::write, offset, from.size());
+  pick().start(call, false);
+}
+
+// In pieces as well: requests of others get in between, and a connection that is lost again and again has
+// not to live longer than one piece takes. Never less than a block, which the server would read first.
 void R3Client::write_at(ConstBytes from, std::uint64_t offset) {
   if (read_only()) fail(EPERM, "read-only export");
   check_write_range(size(), offset, from.size());
-  const auto most = session_->welcome().max_transfer;
-  while (!from.empty()) {
+  if (from.empty()) return;
+  const auto& limits = session_->welcome();
+  const auto most = std::min(limits.max_transfer, std::max(kWritePiece, limits.block_size));
+  const Changing changing(*session_, offset, from.size());
+  if (from.size() <= most) {
     R3Call call;
-    call.payload = from.first(std::min<std::size_t>(from.size(), most));
-    call.request = request_of(Type::write, offset, call.payload.size());
-    change(call);
-    offset += call.payload.size();
-    from = from.subspan(call.payload.size());
+    start_write(call, from, offset);
+    return finish_change(call);
   }
+  in_parts(offset, from.size(), most, kWritesAhead,
+           [&](R3Call& call, std::uint64_t at, std::uint64_t length) {
+             start_write(call, from.subspan(at, length), offset + at);
+           },
+           [&](R3Call& call) { finish_change(call); });
 }
 
 void R3Client::zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how) {

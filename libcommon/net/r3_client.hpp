@@ -28,8 +28,8 @@ struct R3Dialled {
   bool in_memory = false;      // both ends on one machine: compressing never pays
 };
 
-// Makes a connection, or throws; gives up on stop. Any thread may call it at any time.
-using R3Dial = std::function<R3Dialled(const Stop& stop)>;
+// Makes a connection, or throws; gives up on stop and at `until`. Any thread may call it at any time.
+using R3Dial = std::function<R3Dialled(const Stop& stop, std::chrono::steady_clock::time_point until)>;
 
 struct R3ClientOptions {
   std::string export_name;
@@ -70,7 +70,9 @@ class R3Client : public Backend {
 
  private:
   void transfer(Bytes into, std::uint64_t offset, bool background);
+  void start_write(R3Call& call, ConstBytes from, std::uint64_t offset);
   void change(R3Call& call);
+  void finish_change(R3Call& call);
   R3Slot& pick();
 
   std::unique_ptr<R3Session> session_;

@@ -13,6 +13,13 @@ namespace r3 {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+std::chrono::milliseconds time_until(Clock::time_point end) {
+  return std::max(std::chrono::milliseconds(0),
+                  std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()));
+}
+
 bool has_keys(const NoiseKeys& keys) { return keys.peer || keys.psk || keys.own; }
 
 std::string_view plain_preamble() {
@@ -67,12 +74,13 @@ R3Dial r3_dial(const Address& address, const R3Security& security,
   const bool in_memory = address.kind == Address::Kind::unix_socket ||
                          (address.kind == Address::Kind::tcp && is_local(address));
   auto dialled = std::make_shared<std::atomic<bool>>(false);
-  return [=, keys = security.keys](const Stop& stop) -> R3Dialled {
+  return [=, keys = security.keys](const Stop& stop, Clock::time_point until) -> R3Dialled {
     if (once && dialled->exchange(true)) fail(ESHUTDOWN, to_text(address));
-    Channel channel = connect_to(address, timeout, stop);
+    const auto left = [&] { return std::min(timeout, time_until(until)); };
+    Channel channel = connect_to(address, left(), stop);
     FdStream plain(channel.input(), channel.output(), stop);
     if (secure) {
-      const SecureSession session = client_handshake(plain, keys, timeout);
+      const SecureSession session = client_handshake(plain, keys, left());
       return {make_secure_link(make_plain_link(std::move(channel)), session), false, in_memory};
     }
     plain.write(as_bytes(plain_preamble()));

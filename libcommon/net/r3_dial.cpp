@@ -17,8 +17,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{10'000};
-constexpr int kAnswerTimeout = 15'000;  // ms without a byte
-constexpr unsigned kReplayAhead = 16;   // changes sent before their answers are read
+constexpr std::size_t kReplayAhead = 16;  // changes sent before their answers are read, in the end
 
 double random_fraction() {
   std::uint32_t value = 0;
@@ -38,6 +37,14 @@ struct R3Slot::Dialling {
       std::make_unique<FrameReader>(Side::client, sums, kMaxTransfer);
   std::uint64_t sent = 0;
   Welcome welcome{};
+  Clock::time_point until = Clock::time_point::max();
+
+  // ms that may pass without a byte.
+  int patience() const {
+    const auto left = std::max(Clock::duration(0), until - Clock::now());
+    return static_cast<int>(std::min<std::int64_t>(
+        slot.longest_silence(), std::chrono::duration_cast<std::chrono::milliseconds>(left).count()));
+  }
 
   void send(Header header, ConstBytes payload) {
     header.payload = static_cast<std::uint32_t>(payload.size());
@@ -45,7 +52,7 @@ struct R3Slot::Dialling {
     const auto size = store_prelude(prelude.data(), header, payload, sums, sent++);
     const iovec parts[] = {{prelude.data(), size},
                            {const_cast<std::byte*>(payload.data()), payload.size()}};
-    write_all(*link, {parts, payload.empty() ? 1u : 2u}, slot.session_.stop(), kAnswerTimeout);
+    write_all(*link, {parts, payload.empty() ? 1u : 2u}, slot.session_.stop(), patience());
   }
 
   // The next frame; its payload is valid until reader->pop(), which the caller does.
@@ -60,7 +67,7 @@ struct R3Slot::Dialling {
       if (n) {
         reader->received(*n);
       } else if (!link->holds_input()) {
-        const Wait got = wait_for(link->input(), POLLIN, slot.session_.stop(), kAnswerTimeout);
+        const Wait got = wait_for(link->input(), POLLIN, slot.session_.stop(), patience());
         if (got == Wait::stopped) fail(ECANCELED, "r3 server");
         if (got == Wait::timed_out) fail(ETIMEDOUT, "the server does not answer");
       }
@@ -81,12 +88,15 @@ bool R3Slot::back_off(Clock::time_point until) {
          Clock::now() < until;
 }
 
-void R3Slot::dial() {
-  R3Dialled dialled = session_.dial()(session_.stop());
+void R3Slot::dial(Clock::time_point until) {
+  R3Dialled dialled = session_.dial()(session_.stop(), until);
   Dialling to{*this, std::move(dialled.link), dialled.sums, dialled.in_memory};
+  to.until = until;
   greet(to);
-  session_.welcomed(to.welcome,
-                    [&](const std::deque<Unflushed>& changes) { replay(to, changes); });
+  to.until = Clock::time_point::max();  // it answers, and is heard from now on
+  session_.welcomed(to.welcome, [&](const std::deque<Unflushed>& changes, std::size_t& done) {
+    replay(to, changes, done);
+  });
   take_over(to);
 }
 
@@ -106,16 +116,19 @@ void R3Slot::greet(Dialling& to) {
 }
 
 // Overlapping changes one after the other: the server may make those that it has at once in any order.
-void R3Slot::replay(Dialling& to, const std::deque<Unflushed>& changes) {
-  std::vector<std::size_t> open;  // sent and not answered
+// `done` of them, counted from the first, were answered by this server before; it grows here, so that
+// connections that live shortly get on with it.
+void R3Slot::replay(Dialling& to, const std::deque<Unflushed>& changes, std::size_t& done) {
+  std::vector<std::size_t> open;  // sent and not answered, ascending
+  std::size_t ahead = 1;
   const auto may_send = [&](const Unflushed& next) {
-    return open.size() < kReplayAhead && std::none_of(open.begin(), open.end(), [&](auto i) {
+    return open.size() < ahead && std::none_of(open.begin(), open.end(), [&](auto i) {
       const Unflushed& one = changes[i];
       return next.request.offset < one.request.offset + one.size() &&
              one.request.offset < next.request.offset + next.size();
     });
   };
-  for (std::size_t next = 0; next < changes.size() || !open.empty();) {
+  for (std::size_t next = done; next < changes.size() || !open.empty();) {
     if (next < changes.size() && may_send(changes[next])) {
       Header request = changes[next].request;
       request.id = next;
@@ -128,37 +141,64 @@ void R3Slot::replay(Dialling& to, const std::deque<Unflushed>& changes) {
     if (std::erase(open, reply.id) == 0) throw ProtocolError("an answer to no request");
     if (reply.error != 0) fail(reply.error, "the restarted server refuses a change");
     to.reader->pop();
+    done = open.empty() ? next : open.front();
+    ahead = std::min(ahead + 1, kReplayAhead);
+    failures_ = 0;  // this server gets on
+    Lock lock(mutex_);
+    heard_ = Clock::now();
   }
 }
 
 // The new connection is everybody's; what the old one left unanswered is sent again.
 void R3Slot::take_over(Dialling& to) {
   std::lock_guard sending(sending_);
-  std::vector<R3Call*> again;
-  {
-    Lock lock(mutex_);
-    link_ = std::move(to.link);
-    reader_ = std::move(to.reader);
-    sums_ = to.sums;
-    sent_ = to.sent;
-    corked_.clear();
-    heard_ = Clock::now();
-    asked_ = {};
-    up_ = true;
-    ++connection_;
-    for (R3Call* call : calls_)
-      if (call) {
-        call->got = 0;
-        call->sent_on = connection_;
-        again.push_back(call);
-      }
-    pinned_ = !again.empty();
+  Lock lock(mutex_);
+  link_ = std::move(to.link);
+  reader_ = std::move(to.reader);
+  sums_ = to.sums;
+  sent_ = to.sent;
+  corked_.clear();
+  heard_ = Clock::now();
+  asked_ = {};
+  up_ = true;
+  ++connection_;
+  again_.clear();
+  for (R3Call* call : calls_)
+    if (call) {
+      call->sent_on = connection_;
+      again_.push_back(call);
+    }
+  std::sort(again_.begin(), again_.end(),
+            [](const R3Call* a, const R3Call* b) { return a->started < b->started; });
+  // After a connection that did not live for a single answer, one at first: it has to get through whole.
+  allowance_ = barren_++ == 0 ? again_.size() : 1;
+}
+
+// Of a READ only what is missing. Keeps the calls where they are meanwhile (pinned_).
+void R3Slot::send_again(Lock& lock) {
+  pinned_ = true;
+  while (allowance_ > 0 && !again_.empty()) {
+    --allowance_;
+    const R3Call& call = *again_.front();
+    again_.pop_front();
+    Header request = call.request;
+    if (static_cast<Type>(request.type) == Type::read) {
+      request.offset += call.got;
+      request.length -= call.got;
+    }
+    lock.unlock();
+    {
+      std::lock_guard sending(sending_);
+      append(request, call.payload);
+      if (corked_.size() >= kPiece || !call.payload.empty()) send_out(call.payload);
+    }
+    lock.lock();
   }
-  for (R3Call* call : again) {
-    append(call->request, call->payload);
-    if (corked_.size() >= kPiece || !call->payload.empty()) send_out(call->payload);
-  }
-  if (!corked_.empty()) send_out({});
+  lock.unlock();
+  send_corked();
+  lock.lock();
+  pinned_ = false;
+  unpinned_.notify_all();
 }
 
 }  // namespace r3

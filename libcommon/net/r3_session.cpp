@@ -28,8 +28,7 @@ wire::Hello R3Session::hello(std::uint32_t slot, std::uint32_t generation,
   return hello;
 }
 
-void R3Session::welcomed(const wire::Welcome& welcome,
-                         const std::function<void(const std::deque<Unflushed>&)>& replay) {
+void R3Session::welcomed(const wire::Welcome& welcome, const Replay& replay) {
   std::lock_guard lock(mutex_);
   if (!known_) {
     welcome_ = welcome;
@@ -45,7 +44,9 @@ void R3Session::welcomed(const wire::Welcome& welcome,
     fail(ESTALE, "the server's export is not the one of before");
   }
   if (welcome.verifier == verifier_) return;
-  replay(unflushed_);
+  if (welcome.verifier != replaying_to_) replayed_ = 0;
+  replaying_to_ = welcome.verifier;
+  replay(unflushed_, replayed_);
   verifier_ = welcome.verifier;
 }
 
@@ -94,6 +95,7 @@ bool R3Session::flushed(std::uint64_t point, std::uint64_t verifier) {
   for (; first_ < point; ++first_) {
     kept_bytes_ -= unflushed_.front().data.size() + sizeof(Unflushed);
     unflushed_.pop_front();
+    if (replayed_ > 0) --replayed_;
   }
   return true;
 }

@@ -34,9 +34,10 @@ class R3Session {
 
   // A connection's HELLO was answered. `replay` is called, with nobody else in the session, when the
   // server is not the one that answered the changes given to it: they have to be made again before
-  // anything else. Throws ESTALE for another export than before.
-  void welcomed(const wire::Welcome& welcome,
-                const std::function<void(const std::deque<Unflushed>&)>& replay);
+  // anything else. It counts those that it made, from the first, also if it throws: the next connection
+  // to the same server goes on from there. Throws ESTALE for another export than before.
+  using Replay = std::function<void(const std::deque<Unflushed>&, std::size_t& done)>;
+  void welcomed(const wire::Welcome& welcome, const Replay& replay);
 
   // The error that everything fails with, for good: ESTALE once the server's export was another one,
   // ESHUTDOWN when there is nothing to dial again; 0 so far.
@@ -65,6 +66,8 @@ class R3Session {
   bool known_ = false;                // guarded by mutex_: welcome_ is set (then it stays)
   wire::Welcome welcome_;
   std::uint64_t verifier_ = 0;        // guarded by mutex_
+  std::uint64_t replaying_to_ = 0;    // guarded by mutex_: the verifier of the server that has
+  std::size_t replayed_ = 0;          // guarded by mutex_: so many of unflushed_ already
   std::deque<Unflushed> unflushed_;   // guarded by mutex_
   std::uint64_t first_ = 0;           // guarded by mutex_: the number of unflushed_.front()
   std::uint64_t kept_bytes_ = 0;      // guarded by mutex_

@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t kCork = 16 * KiB;
 constexpr std::uint32_t kMostCalls = 4096;
 constexpr std::uint32_t kDirect = 16 * KiB;  // payloads from here on are received in place
-constexpr int kStuck = 15'000;               // ms without a byte: the connection is dead
+constexpr std::chrono::milliseconds kStuck{15'000};  // without a byte: the connection is dead
 constexpr std::chrono::seconds kQuiet{5};    // then ask whether anybody is there
 constexpr std::uint64_t kPingId = ~std::uint64_t{0};
 
@@ -36,7 +36,12 @@ R3Slot::~R3Slot() {
   if (link_ && up_) link_->finish();
 }
 
-void R3Slot::connect_first() { dial(); }
+void R3Slot::connect_first() { dial(Clock::now() + session_.options().connect_timeout); }
+
+int R3Slot::longest_silence() const {
+  const auto patience = session_.options().io_timeout;
+  return static_cast<int>((patience.count() > 0 ? std::min(patience, kStuck) : kStuck).count());
+}
 
 void R3Slot::start(R3Call& call, bool more) {
   {
@@ -103,7 +108,7 @@ void R3Slot::append(const Header& request, ConstBytes payload) {
 void R3Slot::send_out(ConstBytes payload) {
   const iovec parts[] = {{corked_.data(), corked_.size()},
                          {const_cast<std::byte*>(payload.data()), payload.size()}};
-  write_all(*link_, {parts, payload.empty() ? 1u : 2u}, session_.stop(), kStuck);
+  write_all(*link_, {parts, payload.empty() ? 1u : 2u}, session_.stop(), longest_silence());
   corked_.clear();
 }
 
@@ -175,6 +180,10 @@ void R3Slot::finish(R3Call& call, int error) {
   free_.push_back(place);
   bytes_ -= credit_bytes(call.request);
   --in_flight_;
+  if (!again_.empty()) {
+    std::erase(again_, &call);
+    allowance_ += 2;
+  }
   if (call.waiter) call.waiter->notify_one();
   for (std::condition_variable* one : starving_) one->notify_one();
 }
@@ -200,10 +209,14 @@ void R3Slot::abandon() noexcept {
 
 void R3Slot::lead(Lock& lock, Clock::time_point until) {
   try {
-    if (up_) return receive(lock, until);
-    lock.unlock();
-    if (back_off(until)) dial();
-    lock.lock();
+    if (!up_) {
+      lock.unlock();
+      if (back_off(until)) dial(until);
+      lock.lock();
+    } else {
+      receive(lock, until);
+    }
+    if (up_ && !again_.empty() && allowance_ > 0) send_again(lock);
   } catch (const std::exception& error) {
     if (!lock.owns_lock()) lock.lock();
     log_debug(std::string("r3 connection: ") + error.what());
@@ -254,7 +267,7 @@ void R3Slot::wait_for_bytes(Clock::time_point until) {
     ping.id = kPingId;
     append(ping, {});
     send_out({});
-  } else if (Clock::now() - asked_ > std::chrono::milliseconds(kStuck)) {
+  } else if (Clock::now() - asked_ > kStuck) {
     fail(ETIMEDOUT, "the server is silent");
   }
 }
@@ -270,7 +283,7 @@ void R3Slot::take_frames(Lock& lock) {
     } else {
       return;
     }
-    failures_ = 0;
+    failures_ = barren_ = 0;
   }
 }
 
@@ -321,7 +334,7 @@ void R3Slot::take_long(Lock& lock, const Header& frame) {
   pinned_ = true;
   lock.unlock();
   const auto there = reader_->take(into);
-  if (read_all(*link_, into.subspan(there), session_.stop(), kStuck) < into.size() - there)
+  if (read_all(*link_, into.subspan(there), session_.stop(), longest_silence()) < into.size() - there)
     fail(ECONNRESET, "the server closed the connection");
   reader_->pop_taken(into);
   lock.lock();

@@ -59,6 +59,9 @@ class R3Slot {
   using Clock = std::chrono::steady_clock;
   using Lock = std::unique_lock<std::mutex>;
 
+  // How long a connection may be silent, in ms: no longer than the user is patient.
+  int longest_silence() const;
+
   // Of the sender; under sending_.
   void append(const wire::Header& request, ConstBytes payload);
   void send_out(ConstBytes payload);
@@ -86,11 +89,12 @@ class R3Slot {
 
   // r3_dial.cpp: of the leader, without the lock.
   bool back_off(Clock::time_point until);
-  void dial();
+  void dial(Clock::time_point until);
   struct Dialling;
   void greet(Dialling& to);
-  void replay(Dialling& to, const std::deque<Unflushed>& changes);
+  void replay(Dialling& to, const std::deque<Unflushed>& changes, std::size_t& done);
   void take_over(Dialling& to);
+  void send_again(Lock& lock);
 
   R3Session& session_;
   const std::uint32_t index_;
@@ -113,6 +117,8 @@ class R3Slot {
   bool pinned_ = false;    // guarded by mutex_: the leader uses a call's memory without the lock
   std::condition_variable unpinned_;
   std::vector<R3Call*> calls_;             // guarded by mutex_: by the low half of the id
+  std::deque<R3Call*> again_;              // guarded by mutex_: to be sent on this connection too
+  std::size_t allowance_ = 0;              // guarded by mutex_: how many of them now
   std::vector<std::uint32_t> free_;        // guarded by mutex_: unused places in calls_
   std::vector<std::condition_variable*> waiting_;   // guarded by mutex_: who could lead
   std::vector<std::condition_variable*> starving_;  // guarded by mutex_: who waits for credits
@@ -120,7 +126,8 @@ class R3Slot {
   std::uint32_t serial_ = 0;               // guarded by mutex_
   Clock::time_point heard_{};              // guarded by mutex_: when bytes last came
   Clock::time_point asked_{};              // the leader's: when a PING was last sent
-  unsigned failures_ = 0;                  // the leader's: connections in a row without an answer
+  unsigned failures_ = 0;                  // the leader's: dials in a row without an answer
+  unsigned barren_ = 0;                    // the leader's: of these, how many were greeted
   std::atomic<std::size_t> in_flight_{0};
 };
 

@@ -67,7 +67,7 @@ void serve(std::vector<std::byte> bytes, bool sums) {
 
 void ask(std::vector<std::byte> bytes) {
   bool dialled = false;
-  const R3Dial dial = [&](const Stop&) -> R3Dialled {
+  const R3Dial dial = [&](const Stop&, std::chrono::steady_clock::time_point) -> R3Dialled {
     if (dialled) fail(ESHUTDOWN, "fuzz");
     dialled = true;
     return {std::make_unique<Input>(std::move(bytes)), false};

@@ -56,3 +56,4 @@ damaged() { # OPTIONS of faultproxy, then -- and options of ram-ul and the regio
 @test "repeated bytes are found in plain mode" { damaged --duplicate 0.001; }
 @test "exchanged bytes are found in plain mode" { damaged --reorder 0.001; }
 @test "seven bytes at a time" { damaged --segment 7; }
+@test "a connection that is reset again and again" { damaged --reset-after 300K; }

@@ -40,7 +40,7 @@ class R3Host {
   }
 
   R3Dial dial() {
-    return [this](const Stop&) {
+    return [this](const Stop&, std::chrono::steady_clock::time_point) {
       SocketPair pair = make_socket_pair();
       std::lock_guard lock(mutex_);
       if (!threads_) fail(ECONNREFUSED, "host");
