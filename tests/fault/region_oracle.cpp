@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Uses any region as a random application would, and knows what it has to see: writes, reads back, zeroes and
 // flushes, a part of the region for each thread. Fails at the first wrong byte and on any error. What the region
-// held before must be zero. Says "STEPS steps" when it is done.
+// held before must be zero. STEPS 0: until stdin ends. Says when it is connected, and how
+// many steps it made.
 //
 //   region_oracle REGION STEPS SEED [THREADS]
+#include <poll.h>
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <random>
@@ -24,10 +29,13 @@ class Application {
   Application(Backend& backend, std::uint64_t begin, std::uint64_t size, std::uint64_t seed)
       : backend_(backend), begin_(begin), random_(seed), expected_(size) {}
 
-  void run(std::uint64_t steps, const Stop& stop) {
-    for (std::uint64_t i = 0; i < steps && !stop.requested(); ++i) step();
+  // Returns how many steps it made.
+  std::uint64_t run(std::uint64_t steps, const Stop& stop, const std::atomic<bool>& enough) {
+    std::uint64_t made = 0;
+    for (; (steps == 0 ? !enough : made < steps) && !stop.requested(); ++made) step();
     backend_.flush();
     look(0, expected_.size());
+    return made;
   }
 
  private:
@@ -64,16 +72,29 @@ int use(int argc, char** argv) {
   RegionOptions options;
   options.connections = 2;
   const auto backend = open_region(parse_region(argv[1]), options);
+  std::puts("connected");
+  std::fflush(stdout);
   const std::uint64_t steps = std::stoull(argv[2]), seed = std::stoull(argv[3]);
   const std::uint64_t threads = argc > 4 ? std::stoull(argv[4]) : 4;
   const auto each = backend->size() / threads;
+  std::atomic<std::uint64_t> made{0};
+  std::atomic<bool> enough{false};
   TaskGroup group;
   for (std::uint64_t t = 0; t < threads; ++t)
     group.spawn([&, t] {
-      Application(*backend, t * each, each, seed * 1000 + t).run(steps / threads, group.stop());
+      made += Application(*backend, t * each, each, seed * 1000 + t)
+                  .run(steps / threads, group.stop(), enough);
+    });
+  if (steps == 0)
+    group.spawn([&] {
+      char byte;
+      while (wait_for(STDIN_FILENO, POLLIN, group.stop(), kForever) == Wait::ready &&
+             ::read(STDIN_FILENO, &byte, 1) > 0) {
+      }
+      enough = true;
     });
   group.join();
-  std::printf("%s steps\n", argv[2]);
+  std::printf("%llu steps\n", static_cast<unsigned long long>(made));
   return 0;
 }
 
