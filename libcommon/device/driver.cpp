@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/device/driver.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <stdexcept>
 
 #include "libcommon/base/error.hpp"
-#include "libcommon/base/fd.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/device/fuse.hpp"
 #include "libcommon/device/loop.hpp"
+#include "libcommon/device/own_device.hpp"
 #include "libcommon/device/watchdog.hpp"
 #include "libcommon/storage/memory.hpp"
 
@@ -37,10 +34,10 @@ DriverReport probe(const Driver& driver) {
     memory.write_at(as_bytes(kText), 4096);
     const std::unique_ptr<Device> device = driver.attach(memory, {});
     std::string seen(kText.size(), '\0');
-    const Fd file = open_file(device->path(), O_RDONLY);
-    report.usable = pread_full(file.get(), std::as_writable_bytes(std::span(seen)), 4096) ==
-                        kText.size() &&
-                    seen == kText;
+    const int error =
+        read_own_device(device->path(), std::as_writable_bytes(std::span(seen)), 4096);
+    if (error != 0) fail(error, device->path());
+    report.usable = seen == kText;
     report.reason = report.usable ? driver.shows : "wrong bytes were read back";
   } catch (...) {  // what is wrong here is the answer
     report.reason = text_of_current_exception();

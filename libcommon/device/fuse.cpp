@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/device/fuse.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -11,12 +8,12 @@
 #include <fstream>
 
 #include "libcommon/base/error.hpp"
-#include "libcommon/base/fd.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/base/stop.hpp"
 #include "libcommon/device/fuse_server.hpp"
 #include "libcommon/device/mount_point.hpp"
 #include "libcommon/device/mounts.hpp"
+#include "libcommon/device/own_device.hpp"
 #include "libcommon/device/watchdog.hpp"
 
 namespace r3 {
@@ -53,6 +50,7 @@ class FuseDevice : public Device {
         server_(backend, options) {
     server_.start(point_.path(), mount_options(options));
     mount_.active = true;
+    server_.wait_until_agreed();
     set_read_ahead();
   }
 
@@ -98,21 +96,19 @@ class FuseDevice : public Device {
     }
   };
 
-  // The first answer shows that the mount is usable, and tells the device's number.
+  // The device's number is asked of the mount table: to ask the file would be to ask ourselves.
   void set_read_ahead() {
-    struct stat status{};
-    check(::stat(path().c_str(), &status), path());
-    std::ofstream setting("/sys/class/bdi/0:" + std::to_string(minor(status.st_dev)) +
-                          "/read_ahead_kb");
-    setting << kReadAheadKiB << std::flush;  // root only; slower otherwise
+    for (const Mount& mount : read_mounts())
+      if (mount.path == path() && mount.type == kFuseType) {
+        std::ofstream setting("/sys/class/bdi/0:" + std::to_string(mount.minor) + "/read_ahead_kb");
+        setting << kReadAheadKiB << std::flush;  // root only; slower otherwise
+      }
   }
 
   // What the kernel holds, then what the backend holds. Returns 0 or an errno.
   int write_out() {
-    Fd file(::open(path().c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file.valid()) file.reset(::open(path().c_str(), O_WRONLY | O_CLOEXEC));
-    if (file.valid() && ::fsync(file.get()) != 0) return errno;
-    return server_.flush();
+    const int error = sync_own_device(path());
+    return error != 0 ? error : server_.flush();
   }
 
   bool unmount_in_time() {

@@ -83,6 +83,8 @@ void FuseOperations::init(void* userdata, fuse_conn_info* connection) {
   connection->max_background = background;
   connection->congestion_threshold = background;
   connection->time_gran = 1;
+  server.agreed_ = true;
+  server.begun_.request();
 }
 
 void FuseOperations::getattr(fuse_req_t request, fuse_ino_t, fuse_file_info*) {

@@ -86,6 +86,11 @@ void FuseServer::start(const std::string& path, const std::vector<std::string>& 
   for (unsigned i = 0; i < at_once(); ++i) spawn_server();
 }
 
+void FuseServer::wait_until_agreed() {
+  begun_.wait();
+  if (!agreed_) fail(EPROTO, "the kernel's fuse");
+}
+
 void FuseServer::spawn_server() {
   ++started_;
   ++running_;
@@ -137,7 +142,9 @@ void FuseServer::serve() {
     const std::lock_guard lock(threads_mutex_);
     std::erase_if(threads_, [](pthread_t t) { return ::pthread_equal(t, ::pthread_self()); });
   }
-  if (--running_ == 0 && options_.on_ended) options_.on_ended();
+  if (--running_ > 0) return;
+  begun_.request();
+  if (options_.on_ended) options_.on_ended();
 }
 
 void FuseServer::join() {

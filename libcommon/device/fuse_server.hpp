@@ -37,6 +37,8 @@ class FuseServer {
   // Mounts on `path` ("/dev/fd/N": serves the open descriptor N, mounts nothing) with libfuse's
   // mount options, and starts to serve.
   void start(const std::string& path, const std::vector<std::string>& mount_options);
+  // Waits until the kernel and this server have agreed on what they can do. Throws if they cannot.
+  void wait_until_agreed();
   // Waits until the kernel has ended the connection.
   void join();
   // Ends the threads, though the connection may go on.
@@ -62,6 +64,8 @@ class FuseServer {
   std::atomic<unsigned> running_{0};    // threads that have not ended
   std::atomic<unsigned> listening_{0};  // threads that do not wait for the backend
   std::atomic<bool> leaving_{false};
+  std::atomic<bool> agreed_{false};
+  Stop begun_;  // agreed, or all threads have ended
   std::mutex threads_mutex_;
   std::vector<pthread_t> threads_;  // guarded by threads_mutex_; those that run
 

@@ -12,32 +12,18 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "libcommon/base/apart.hpp"
 #include "libcommon/base/error.hpp"
-#include "libcommon/base/fd.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/base/stop.hpp"
 #include "libcommon/device/fuse.hpp"
-#include "libcommon/device/mount_point.hpp"
+#include "libcommon/device/loop_directory.hpp"
 #include "libcommon/device/mounts.hpp"
+#include "libcommon/device/own_device.hpp"
 #include "libcommon/device/watchdog.hpp"
 
 namespace r3 {
 namespace {
-
-// A directory that only this user can enter, for the file below the device.
-class PrivateDirectory {
- public:
-  PrivateDirectory() : path_(runtime_directory() + "/loop-XXXXXX") {
-    if (!::mkdtemp(path_.data())) fail(errno, path_);
-  }
-  ~PrivateDirectory() { ::rmdir(path_.c_str()); }
-  PrivateDirectory(const PrivateDirectory&) = delete;
-  PrivateDirectory& operator=(const PrivateDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // A symbolic link to the device, where the user wants to find it.
 class Link {
@@ -59,25 +45,20 @@ class Link {
   std::string path_;
 };
 
-// One bound /dev/loopN.
+// One bound /dev/loopN. This process never has it open itself: the last one to close a device waits
+// until what was written to it has reached the file below, which this process serves.
 class Loop {
  public:
   Loop(const std::string& file, const DeviceOptions& options, std::uint32_t block_size) {
-    const Fd backing = open_file(file, options.read_only ? O_RDONLY : O_RDWR);
-    const Fd control = open_file("/dev/loop-control", O_RDWR);
     loop_config config{};
-    config.fd = static_cast<__u32>(backing.get());
     config.block_size = block_size;
     config.info.lo_flags = LO_FLAGS_DIRECT_IO;
     if (options.read_only) config.info.lo_flags |= LO_FLAGS_READ_ONLY;
     file.copy(reinterpret_cast<char*>(config.info.lo_file_name), LO_NAME_SIZE - 1);
-    for (;;) {
-      const int number = check(::ioctl(control.get(), LOOP_CTL_GET_FREE), "/dev/loop-control");
-      node_ = "/dev/loop" + std::to_string(number);
-      device_ = open_file(node_, (options.read_only ? O_RDONLY : O_RDWR));
-      if (::ioctl(device_.get(), LOOP_CONFIGURE, &config) == 0) break;
-      if (errno != EBUSY) fail(errno, node_ + ": LOOP_CONFIGURE");  // EBUSY: another one was faster
-    }
+    std::string failed;  // what an error is about
+    const int flags = options.read_only ? O_RDONLY : O_RDWR;
+    const int error = run_apart([&] { return bind(file, flags, config, failed); });
+    if (error != 0) fail(error, failed);
     take_node(options);
   }
 
@@ -86,7 +67,6 @@ class Loop {
   Loop& operator=(const Loop&) = delete;
 
   const std::string& node() const { return node_; }
-  int fd() const { return device_.get(); }
 
   // File systems and swap on it, and processes that have it open.
   std::vector<std::string> users() const {
@@ -97,17 +77,23 @@ class Loop {
     return users;
   }
 
-  // Nobody else has claimed it: an exclusive open of a block device is refused while mounted or
+  // Somebody has claimed it: an exclusive open of a block device is refused while it is mounted or
   // swap.
-  bool claimed() const { return !Fd(::open(node_.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC)).valid(); }
+  bool claimed() const {
+    return run_apart([this] {
+             return ::open(node_.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC) < 0 ? errno : 0;
+           }) != 0;
+  }
 
   // Unbinds it: at once if nobody has it open, else when the last one closes it.
   void release() noexcept {
-    if (!device_.valid()) return;
-    ::fchmod(device_.get(), status_.st_mode & 07777u);  // nodes outlive what is bound to them
-    if (::fchown(device_.get(), status_.st_uid, status_.st_gid) != 0) log_debug(node_ + ": chown");
-    ::ioctl(device_.get(), LOOP_CLR_FD);
-    device_.reset();
+    if (released_) return;
+    released_ = true;
+    // Nodes outlive what is bound to them.
+    if (::chmod(node_.c_str(), status_.st_mode & 07777u) != 0 ||
+        ::chown(node_.c_str(), status_.st_uid, status_.st_gid) != 0)
+      log_debug(node_ + ": mode and owner stay changed");
+    unbind_loop(node_);
   }
 
   bool gone() const {
@@ -116,16 +102,36 @@ class Loop {
   }
 
  private:
+  int bind(const std::string& file, int flags, loop_config& config, std::string& failed) {
+    failed = file;
+    const int backing = ::open(file.c_str(), flags | O_CLOEXEC);
+    if (backing < 0) return errno;
+    config.fd = static_cast<__u32>(backing);
+    failed = "/dev/loop-control";
+    const int control = ::open(failed.c_str(), O_RDWR | O_CLOEXEC);
+    if (control < 0) return errno;
+    for (;;) {
+      const int number = ::ioctl(control, LOOP_CTL_GET_FREE);
+      if (number < 0) return errno;
+      failed = node_ = "/dev/loop" + std::to_string(number);
+      const int device = ::open(node_.c_str(), flags | O_CLOEXEC);
+      if (device < 0) return errno;
+      if (::ioctl(device, LOOP_CONFIGURE, &config) == 0) return 0;
+      if (errno != EBUSY) return errno;
+      ::close(device);  // another one was faster
+    }
+  }
+
   void take_node(const DeviceOptions& options) {
-    check(::fstat(device_.get(), &status_), node_);
+    check(::stat(node_.c_str(), &status_), node_);
     const uid_t owner = options.owner.value_or(::geteuid());
-    check(::fchown(device_.get(), owner, options.group.value_or(::getegid())), node_);
-    check(::fchmod(device_.get(), options.mode & 07777u), node_);
+    check(::chown(node_.c_str(), owner, options.group.value_or(::getegid())), node_);
+    check(::chmod(node_.c_str(), options.mode & 07777u), node_);
   }
 
   std::string node_;
-  Fd device_;
   struct stat status_{};  // of the node, as it was
+  bool released_ = false;
 };
 
 class LoopDevice : public Device {
@@ -144,7 +150,7 @@ class LoopDevice : public Device {
   DeviceCounters counters() const override { return file_->counters(); }
 
   void flush() override {
-    check(::fsync(loop_.fd()), loop_.node());
+    if (const int error = sync_own_device(loop_.node()); error != 0) fail(error, loop_.node());
     file_->flush();
   }
 
@@ -154,9 +160,9 @@ class LoopDevice : public Device {
     {
       const Watchdog watchdog(options_.grace, [this] { return counters().progress + waits_; },
                               [this] { give_up(backend_, options_.grace); });
-      error = ::fsync(loop_.fd()) == 0 ? 0 : errno;
+      error = sync_own_device(loop_.node());
       unused = wait_until_unused();
-      if (!unused) ::fsync(loop_.fd());
+      if (!unused) sync_own_device(loop_.node());
       loop_.release();
       wait_until_gone();
     }
@@ -169,7 +175,7 @@ class LoopDevice : public Device {
  private:
   // The file that the loop driver uses belongs to the kernel alone.
   DeviceOptions below(DeviceOptions options) {
-    options.path = directory_.path() + "/region";
+    options.path = directory_.file();
     options.mode = 0600;
     options.owner.reset();
     options.group.reset();
@@ -204,7 +210,7 @@ class LoopDevice : public Device {
   const DeviceOptions options_;
   std::atomic<std::uint64_t> waits_{0};
   bool detached_ = false;
-  PrivateDirectory directory_;
+  LoopDirectory directory_;
   std::unique_ptr<Device> file_;
   Loop loop_;
   Link link_;

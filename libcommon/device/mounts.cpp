@@ -14,6 +14,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "libcommon/base/apart.hpp"
 
 namespace r3 {
 namespace {
@@ -83,6 +84,11 @@ int run_fusermount(std::vector<const char*> arguments) {
   return status == 0 ? 0 : EPERM;
 }
 
+// Apart: the last one to go writes out what the kernel holds, and waits for it.
+int unmount_as(const std::string& path, int how) noexcept {
+  return run_apart([&path, how] { return ::umount2(path.c_str(), how) == 0 ? 0 : errno; });
+}
+
 bool is_mounted(const std::string& path) {
   const std::vector<Mount> mounts = read_mounts();
   return std::any_of(mounts.begin(), mounts.end(), [&](const Mount& m) { return m.path == path; });
@@ -131,16 +137,15 @@ std::string by(const std::vector<std::string>& holders) {
 }
 
 int unmount(const std::string& path) {
-  if (::umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0) return 0;
-  if (errno != EPERM) return errno;
+  if (const int refused = unmount_as(path, UMOUNT_NOFOLLOW); refused != EPERM) return refused;
   const int error = run_fusermount({"-u", "-q", "--", path.c_str()});
   if (error == 0 || !is_mounted(path)) return 0;
   return error == EPERM ? EBUSY : error;  // its exit status says no more than "no"
 }
 
 void unmount_by_force(const std::string& path) noexcept {
-  ::umount2(path.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW);  // ends what goes on, even if it stays busy
-  if (::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno == EPERM)
+  unmount_as(path, MNT_FORCE | UMOUNT_NOFOLLOW);  // ends what goes on, even if it stays busy
+  if (unmount_as(path, MNT_DETACH | UMOUNT_NOFOLLOW) == EPERM)
     run_fusermount({"-u", "-q", "-z", "--", path.c_str()});
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is mounted where, who uses it, and taking a mount away. Reads /proc only: it never touches
-// the mounted file systems, so it cannot hang on a dead one.
+// What is mounted where, who uses it, and taking a mount away. Reads /proc only: but for
+// unmounting, it never touches the mounted file systems, so it cannot hang on a dead one.
 #pragma once
 
 #include <string>

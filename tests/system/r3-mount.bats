@@ -11,6 +11,7 @@ setup() {
 # Whatever a failed test leaves behind is taken away; a mount that is left by a test that passed fails it.
 teardown() {
   local status=0 path
+  abort_connection
   stop_servers || status=1
   stop_nbd
   for path in $(awk -v dir="$BATS_TEST_TMPDIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac); do
@@ -19,6 +20,38 @@ teardown() {
     status=1
   done
   return $status
+}
+
+no_threads() { ! cat "/proc/$1"/task/*/status 2>/dev/null | grep "^State" | grep -qv Z; }
+
+# kill -9 must end the server. If it hangs in the kernel, waiting for its own answer, the test has failed, and
+# what it hangs in is ended, so that it does not outlive the test.
+killed() {
+  kill -KILL "$server_pid"
+  if ! eventually no_threads "$server_pid"; then
+    cat /proc/"$server_pid"/task/*/stack >&2
+    abort_connection
+    forget_server
+    return 1
+  fi
+  abort_connection # another mount may get its number
+  forget_server
+}
+
+# The kernel's own view of a mount, and its switch to end it.
+connection=
+watch_connection() { # PATH [PID]: a mount that PID sees
+  local number
+  number=$(awk -v path="$1" '$5 == path { sub(/.*:/, "", $3); print $3 }' "/proc/${2:-self}/mountinfo")
+  mkdir control.fs && mount -t fusectl none control.fs
+  connection=$PWD/control.fs/$number
+}
+is_asking() { (($(cat "$connection/waiting") > 0)); }
+abort_connection() {
+  [ -n "$connection" ] || return 0
+  [ ! -e "$connection" ] || echo 1 >"$connection/abort"
+  umount control.fs
+  connection=
 }
 
 mount_region() { start_server r3-mount --direct "$@"; }
@@ -226,8 +259,9 @@ END
 }
 
 # In a mount namespace where /dev/fuse is everybody's, as udev makes it.
-as_nobody() {
-  unshare -m --propagation private sh -c 'mknod -m 666 fuse-node c 10 229 && mount --bind fuse-node /dev/fuse &&
+as_nobody() { (exec_as_nobody "$@"); }
+exec_as_nobody() {
+  exec unshare -m --propagation private sh -c 'mknod -m 666 fuse-node c 10 229 && mount --bind fuse-node /dev/fuse &&
     exec setpriv --reuid nobody --regid nogroup --clear-groups "$@"' sh "$@"
 }
 
@@ -432,4 +466,78 @@ END
   STOP_PATIENCE=20 stop_server
   [ "$server_status" = 1 ]
   [ ! -L link ]
+}
+
+# leave_dirty FILE [PREFIX...]: leaves pages in its cache that only a mapping has changed, and that nobody
+# waits for.
+leave_dirty() {
+  "${@:2}" python3 - "$1" <<'END'
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(fd, 0)
+os.close(fd)
+m[0:8192] = b"x" * 8192
+os._exit(0)
+END
+}
+
+@test "nbd: kill -9 while it waits for a dead server at the end" {
+  start_nbd memory 1M
+  mount_region "nbd+unix:///?socket=$PWD/nbd" disk
+  watch_connection "$PWD/disk"
+  leave_dirty disk
+  stop_nbd
+  kill -TERM "$server_pid"
+  eventually is_asking
+  killed
+  umount disk
+}
+
+@test "nbd: kill -9 while it waits for a dead server at the end, as an ordinary user" {
+  need fusermount3 command -v fusermount3
+  chmod 755 .. ../..
+  chmod 777 .
+  start_nbd memory 1M
+  chmod 666 nbd
+  printf '#!/bin/bash\n%s; exec_as_nobody "%s" "$@"\n' "$(declare -f exec_as_nobody)" "$BIN/r3-mount" >nobody-mount
+  chmod +x nobody-mount
+  BIN=$PWD start_server nobody-mount --direct "nbd+unix:///?socket=$PWD/nbd" "$PWD/disk"
+  watch_connection "$PWD/disk" "$server_pid"
+  leave_dirty "$PWD/disk" nsenter -t "$server_pid" -m \
+    setpriv --reuid nobody --regid nogroup --clear-groups env PATH=/usr/bin:/bin
+  stop_nbd
+  kill -TERM "$server_pid"
+  eventually is_asking
+  killed
+}
+
+@test "loop: kill -9 while the kernel holds what was not written" {
+  need_loop
+  mount_region --driver loop memory:1M link
+  watch_connection "$(losetup -nO BACK-FILE "$(readlink link)")"
+  exec 5<>./link
+  dd if=/dev/zero of=/dev/fd/5 bs=64K count=1 status=none
+  exec 5<&-
+  killed
+  node=$(readlink link) backing=$(losetup -nO BACK-FILE "$(readlink link)")
+  mount_region --driver loop memory:2M link # takes away what is left of the dead one
+  run ! grep -qs "$backing" /sys/block/loop*/loop/backing_file
+  run ! mounted "$backing"
+  [ ! -e "${backing%/*}" ]
+  [ "$(blockdev --getsize64 link)" = 2097152 ]
+}
+
+@test "nbd, loop: kill -9 while it waits for a dead server at the end" {
+  need_loop
+  start_nbd memory 1M
+  mount_region --driver loop "nbd+unix:///?socket=$PWD/nbd" link
+  watch_connection "$(losetup -nO BACK-FILE "$(readlink link)")"
+  exec 5<>./link
+  dd if=/dev/zero of=/dev/fd/5 bs=64K count=1 status=none
+  stop_nbd
+  kill -TERM "$server_pid"
+  eventually is_asking
+  killed
+  exec 5<&-
+  mount_region --driver loop memory:1M link # takes away what is left of the dead one
 }
