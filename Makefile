@@ -87,7 +87,7 @@ check:
 	+$(MAKE) WERROR=1 run-tests
 
 test:
-	scripts/install-deps build test
+	scripts/install-deps build test vm
 	+$(MAKE) WERROR=1 STAGES="$(STAGES) system vm" run-tests
 
 run-tests: all aids $(BUILD)/unit
