@@ -25,16 +25,24 @@ struct R3Call;
 struct R3Dialled {
   std::unique_ptr<Link> link;  // after the preamble and the handshake
   bool sums = true;            // plain mode
-  bool in_memory = false;      // both ends on one machine: compressing never pays
+  bool nearby = false;         // both ends on one machine
 };
 
 // Makes a connection, or throws; gives up on stop and at `until`. Any thread may call it at any time.
 using R3Dial = std::function<R3Dialled(const Stop& stop, std::chrono::steady_clock::time_point until)>;
 
+// Whether data may be compressed where that pays.
+enum class Compress {
+  remote,  // unless both ends are on one machine
+  yes,     // even then: a local address can be a tunnel
+  no,
+};
+
 struct R3ClientOptions {
   std::string export_name;
   unsigned connections = 1;
   bool read_only = false;
+  Compress compress = Compress::remote;
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds io_timeout{0};  // silence longer than this is EIO; 0 waits for ever
   std::uint64_t replay_limit = 64 * MiB;    // of writes that are kept until a flush

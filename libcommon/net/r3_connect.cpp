@@ -71,7 +71,7 @@ R3Dial r3_dial(const Address& address, const R3Security& security,
                                 " is not on this machine: keys are needed, or plain mode");
   const bool once = address.kind == Address::Kind::fd || address.kind == Address::Kind::stdio;
   // A command may be a way to another machine; these never are.
-  const bool in_memory = address.kind == Address::Kind::unix_socket ||
+  const bool nearby = address.kind == Address::Kind::unix_socket ||
                          (address.kind == Address::Kind::tcp && is_local(address));
   auto dialled = std::make_shared<std::atomic<bool>>(false);
   return [=, keys = security.keys](const Stop& stop, Clock::time_point until) -> R3Dialled {
@@ -81,10 +81,10 @@ R3Dial r3_dial(const Address& address, const R3Security& security,
     FdStream plain(channel.input(), channel.output(), stop);
     if (secure) {
       const SecureSession session = client_handshake(plain, keys, left());
-      return {make_secure_link(make_plain_link(std::move(channel)), session), false, in_memory};
+      return {make_secure_link(make_plain_link(std::move(channel)), session), false, nearby};
     }
     plain.write(as_bytes(plain_preamble()));
-    return {make_plain_link(std::move(channel)), true, in_memory};
+    return {make_plain_link(std::move(channel)), true, nearby};
   };
 }
 

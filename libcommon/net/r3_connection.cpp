@@ -19,7 +19,6 @@ namespace {
 
 constexpr std::size_t kOutLimit = 4 * kPiece;  // beyond, no data are added
 constexpr int kDrainTimeout = 1000;            // ms for a peer to take its last answers
-constexpr double kRateWindow = 0.02;           // s
 
 }  // namespace
 
@@ -301,7 +300,7 @@ bool R3Connection::read_piece(Job& job, Bytes into) {
 
 void R3Connection::append_piece(Job& job, std::byte* frame, std::uint32_t length) {
   const std::size_t prelude = sums_ ? kMaxPrelude : kHeaderSize;
-  const Packed packed = packer_.pack({frame + prelude, length}, may_compress_, wire_rate_);
+  const Packed packed = packer_.pack({frame + prelude, length}, may_compress_, rate_.bytes_per_second());
   if (packed.flags != 0 && !packed.bytes.empty())
     std::memcpy(frame + prelude, packed.bytes.data(), packed.bytes.size());
   Header reply;
@@ -343,32 +342,12 @@ void R3Connection::send() {
   while (out_.size() > 0) {
     const iovec part{const_cast<std::byte*>(out_.bytes().data()), out_.size()};
     const auto n = link_.write_some({&part, 1});
-    measure(n);
+    rate_.tried(n, n < out_.size());
     if (n == 0) return;
     out_.sent(n);
     pump();
   }
   link_.push();
-}
-
-// How fast the link is, over the times when it could not take all that was there.
-void R3Connection::measure(std::size_t bytes) {
-  const auto now = std::chrono::steady_clock::now();
-  if (bytes == out_.size()) {
-    blocked_since_ = {};
-    return;
-  }
-  if (blocked_since_ == std::chrono::steady_clock::time_point{}) {
-    blocked_since_ = now;
-    blocked_bytes_ = 0;
-    return;
-  }
-  blocked_bytes_ += bytes;
-  const double seconds = std::chrono::duration<double>(now - blocked_since_).count();
-  if (seconds < kRateWindow) return;
-  wire_rate_ = static_cast<double>(blocked_bytes_) / seconds;
-  blocked_since_ = now;
-  blocked_bytes_ = 0;
 }
 
 bool R3Connection::idle() const {

@@ -66,7 +66,6 @@ class R3Connection {
   bool read_piece(Job& job, Bytes into);
   void append_piece(Job& job, std::byte* frame, std::uint32_t length);
   void send();
-  void measure(std::size_t bytes);
   void append(const wire::Header& request, std::uint16_t error, ConstBytes payload = {},
               std::uint32_t aux = 0);
   void fail_job(const wire::Header& request);
@@ -105,9 +104,7 @@ class R3Connection {
   std::uint32_t requests_ = 0;  // in flight
   std::uint64_t bytes_ = 0;     // in flight
   Jobs short_, long_, background_;  // READs to be sent, by rank
-  std::chrono::steady_clock::time_point blocked_since_{};
-  std::size_t blocked_bytes_ = 0;
-  double wire_rate_ = 0;
+  wire::LinkRate rate_;
 
   Fd wake_;  // eventfd: finished_ is not empty
   std::mutex mutex_;

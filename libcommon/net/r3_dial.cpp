@@ -32,7 +32,7 @@ struct R3Slot::Dialling {
   R3Slot& slot;
   std::unique_ptr<Link> link;
   bool sums;
-  bool in_memory;
+  bool nearby;
   std::unique_ptr<FrameReader> reader =
       std::make_unique<FrameReader>(Side::client, sums, kMaxTransfer);
   std::uint64_t sent = 0;
@@ -90,7 +90,7 @@ bool R3Slot::back_off(Clock::time_point until) {
 
 void R3Slot::dial(Clock::time_point until) {
   R3Dialled dialled = session_.dial()(session_.stop(), until);
-  Dialling to{*this, std::move(dialled.link), dialled.sums, dialled.in_memory};
+  Dialling to{*this, std::move(dialled.link), dialled.sums, dialled.nearby};
   to.until = until;
   greet(to);
   to.until = Clock::time_point::max();  // it answers, and is heard from now on
@@ -104,7 +104,7 @@ void R3Slot::greet(Dialling& to) {
   bound_unsent(to.link->output());
   Header request;
   request.type = static_cast<std::uint8_t>(Type::hello);
-  const std::string hello = encode(session_.hello(index_, ++generation_, to.in_memory));
+  const std::string hello = encode(session_.hello(index_, ++generation_, to.nearby));
   to.send(request, as_bytes(hello));
   ConstBytes payload;
   const Header reply = to.receive(payload);
@@ -157,6 +157,7 @@ void R3Slot::take_over(Dialling& to) {
   reader_ = std::move(to.reader);
   sums_ = to.sums;
   sent_ = to.sent;
+  may_compress_ = (to.welcome.features & kFeatureZstd) != 0;
   corked_.clear();
   heard_ = Clock::now();
   asked_ = {};
@@ -189,8 +190,7 @@ void R3Slot::send_again(Lock& lock) {
     lock.unlock();
     {
       std::lock_guard sending(sending_);
-      append(request, call.payload);
-      if (corked_.size() >= kPiece || !call.payload.empty()) send_out(call.payload);
+      send(request, call.payload, true);
     }
     lock.lock();
   }

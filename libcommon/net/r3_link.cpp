@@ -101,6 +101,12 @@ void wait_or_throw(int fd, short events, const Stop& stop, int timeout_ms) {
   }
 }
 
+std::size_t total_size(std::span<const iovec> parts) {
+  std::size_t total = 0;
+  for (const iovec& part : parts) total += part.iov_len;
+  return total;
+}
+
 }  // namespace
 
 std::unique_ptr<Link> make_plain_link(Channel channel) {
@@ -114,11 +120,13 @@ void bound_unsent(int socket) noexcept {
   ::setsockopt(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsent, sizeof kUnsent);
 }
 
-void write_all(Link& link, std::span<const iovec> parts, const Stop& stop, int timeout_ms) {
+void write_all(Link& link, std::span<const iovec> parts, const Stop& stop, int timeout_ms,
+               wire::LinkRate* rate) {
   std::vector<iovec> left(parts.begin(), parts.end());
   std::span<iovec> rest(left);
   while (!rest.empty()) {
     std::size_t taken = link.write_some(rest);
+    if (rate) rate->tried(taken, taken < total_size(rest));
     if (taken == 0) {
       wait_or_throw(link.output(), POLLOUT, stop, timeout_ms);
       link.push();

@@ -12,6 +12,7 @@
 
 #include "libcommon/base/bytes.hpp"
 #include "libcommon/base/stop.hpp"
+#include "libcommon/net/r3_payload.hpp"
 #include "libcommon/net/socket.hpp"
 
 namespace r3 {
@@ -51,7 +52,9 @@ std::unique_ptr<Link> make_secure_link(std::unique_ptr<Link> below, const Secure
 void bound_unsent(int socket) noexcept;
 
 // The blocking forms: all bytes, or throws; ECANCELED on stop, ETIMEDOUT when nothing moved for `timeout_ms`.
-void write_all(Link& link, std::span<const iovec> parts, const Stop& stop, int timeout_ms);
+// `rate` is told how the writing went.
+void write_all(Link& link, std::span<const iovec> parts, const Stop& stop, int timeout_ms,
+               wire::LinkRate* rate = nullptr);
 // Fewer than asked only at the end of the link.
 std::size_t read_all(Link& link, Bytes into, const Stop& stop, int timeout_ms);
 

@@ -3,6 +3,7 @@
 
 #include <zstd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -15,7 +16,11 @@ namespace {
 
 constexpr std::size_t kWord = 8;
 constexpr std::size_t kSmallest = 512;   // below, a header weighs more than what is saved
-constexpr unsigned kProbeEvery = 64;     // pieces between two tries while it does not pay
+constexpr unsigned kFirstProbe = 16;     // pieces until the next try when it does not pay
+constexpr unsigned kLastProbe = 1024;    // and when it has not for long
+constexpr double kTooFast = 1e9;         // bytes a second: no compressor keeps up with such a link
+constexpr std::chrono::duration<double> kRateWindow{0.02};
+constexpr std::uint64_t kUnhindered = 4 * MiB;  // sent without a wait: the link may do twice as much
 constexpr double kOld = 0.75;            // weight of the past in the running means
 
 struct FreeContext {
@@ -30,12 +35,38 @@ bool repeats(ConstBytes data) {
 
 }  // namespace
 
+void LinkRate::tried(std::size_t taken, bool some_left, Clock::time_point now) {
+  if (waiting_since_ != Clock::time_point{}) {
+    waited_ += now - waiting_since_;
+    carried_ += taken;
+    free_bytes_ = 0;
+  } else {
+    free_bytes_ += taken;
+  }
+  waiting_since_ = some_left ? now : Clock::time_point{};
+  if (waited_ >= kRateWindow) {
+    rate_ = static_cast<double>(carried_) / waited_.count();
+    waited_ = {};
+    carried_ = 0;
+  } else if (rate_ > 0 && free_bytes_ >= kUnhindered) {
+    rate_ *= 2;
+    free_bytes_ = 0;
+  }
+}
+
 bool Thrift::worth_trying(double wire_rate) {
-  if (wire_rate <= 0) return false;  // the link has never been what held us up
+  if (wire_rate <= 0 || wire_rate > kTooFast) return false;
   if (seconds_per_byte_ == 0) return true;
   const double saved = (1 - ratio_) / wire_rate;
-  if (saved > seconds_per_byte_) return true;
-  return ++skipped_ % kProbeEvery == 0;
+  if (saved > seconds_per_byte_) {
+    patience_ = skipped_ = 0;
+    return true;
+  }
+  if (patience_ == 0) patience_ = kFirstProbe;
+  if (++skipped_ < patience_) return false;
+  skipped_ = 0;
+  patience_ = std::min(2 * patience_, kLastProbe);
+  return true;
 }
 
 void Thrift::compressed(std::size_t from, std::size_t to, Seconds took) {

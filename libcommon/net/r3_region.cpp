@@ -10,10 +10,14 @@ namespace r3 {
 
 namespace {
 
+std::string parameter_of(const Region& region, std::string_view name, const std::string& otherwise) {
+  const auto found = region.parameters.find(name);
+  return found == region.parameters.end() ? otherwise : found->second;
+}
+
 R3Security security_of(const Region& region, const RegionOptions& options) {
   const auto parameter = [&](std::string_view name, const std::string& otherwise) {
-    const auto found = region.parameters.find(name);
-    return found == region.parameters.end() ? otherwise : found->second;
+    return parameter_of(region, name, otherwise);
   };
   R3Security security;
   const auto plain = parameter("plain", options.plain ? "yes" : "no");
@@ -34,6 +38,15 @@ R3Security security_of(const Region& region, const RegionOptions& options) {
   return security;
 }
 
+Compress compress_of(const Region& region) {
+  const auto word = parameter_of(region, "compress", "auto");
+  if (word == "auto") return Compress::remote;
+  if (word == "yes") return Compress::yes;
+  if (word == "no") return Compress::no;
+  throw std::invalid_argument("region \"" + to_text(region) +
+                              "\": compress=auto, compress=yes or compress=no is accepted");
+}
+
 }  // namespace
 
 std::unique_ptr<Backend> open_r3(const Region& region, const RegionOptions& options) {
@@ -41,6 +54,7 @@ std::unique_ptr<Backend> open_r3(const Region& region, const RegionOptions& opti
   client.export_name = region.rest;
   client.connections = region.address.kind == Address::Kind::fd ? 1 : options.connections;
   client.read_only = options.read_only;
+  client.compress = compress_of(region);
   client.connect_timeout = options.connect_timeout;
   client.io_timeout = options.io_timeout;
   return std::make_unique<R3Client>(

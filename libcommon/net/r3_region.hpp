@@ -5,6 +5,8 @@
 //   key-file=FILE         our private key
 //   psk-file=FILE         a pre-shared key
 //   plain=yes             without encryption even off the machine
+//   compress=auto|yes|no  whether data may be compressed where that pays: auto unless both ends are on one
+//                         machine, yes even then
 //
 // Without any key the connection is in plain mode (checksums, no secrecy), which only a local address allows
 // of itself.

@@ -16,9 +16,11 @@ R3Session::R3Session(R3Dial dial, const R3ClientOptions& options)
 }
 
 wire::Hello R3Session::hello(std::uint32_t slot, std::uint32_t generation,
-                             bool in_memory) const {
+                             bool nearby) const {
   wire::Hello hello;
-  hello.features = (in_memory ? 0u : wire::kFeatureZstd) | wire::kFeatureHash |
+  const bool compress = options_.compress == Compress::yes ||
+                        (options_.compress == Compress::remote && !nearby);
+  hello.features = (compress ? wire::kFeatureZstd : 0u) | wire::kFeatureHash |
                    wire::kFeatureExtents | wire::kFeatureZero | wire::kFeatureDiscard;
   hello.session = id_;
   hello.slot = slot;

@@ -30,7 +30,7 @@ class R3Session {
   const R3ClientOptions& options() const { return options_; }
   Stop& stop() { return stop_; }
   const R3Dial& dial() const { return dial_; }
-  wire::Hello hello(std::uint32_t slot, std::uint32_t generation, bool in_memory) const;
+  wire::Hello hello(std::uint32_t slot, std::uint32_t generation, bool nearby) const;
 
   // A connection's HELLO was answered. `replay` is called, with nobody else in the session, when the
   // server is not the one that answered the changes given to it: they have to be made again before

@@ -90,11 +90,18 @@ void R3Slot::start(R3Call& call, bool more) {
     call.sent_on = connection_;
   }
   try {
-    append(call.request, call.payload);
-    if (!more || corked_.size() >= kCork || !call.payload.empty()) send_out(call.payload);
+    send(call.request, call.payload, more);
   } catch (const std::system_error&) {
     break_off();
   }
+}
+
+// With `more`, a request without data may wait for the next one, or for send_corked().
+void R3Slot::send(Header request, ConstBytes data, bool more) {
+  const Packed packed = packer_.pack(data, may_compress_, rate_.bytes_per_second());
+  request.flags |= packed.flags;
+  append(request, packed.bytes);
+  if (!more || corked_.size() >= kCork || !packed.bytes.empty()) send_out(packed.bytes);
 }
 
 void R3Slot::append(const Header& request, ConstBytes payload) {
@@ -108,7 +115,8 @@ void R3Slot::append(const Header& request, ConstBytes payload) {
 void R3Slot::send_out(ConstBytes payload) {
   const iovec parts[] = {{corked_.data(), corked_.size()},
                          {const_cast<std::byte*>(payload.data()), payload.size()}};
-  write_all(*link_, {parts, payload.empty() ? 1u : 2u}, session_.stop(), longest_silence());
+  write_all(*link_, {parts, payload.empty() ? 1u : 2u}, session_.stop(), longest_silence(),
+            &rate_);
   corked_.clear();
 }
 

@@ -63,6 +63,7 @@ class R3Slot {
   int longest_silence() const;
 
   // Of the sender; under sending_.
+  void send(wire::Header request, ConstBytes data, bool more);
   void append(const wire::Header& request, ConstBytes payload);
   void send_out(ConstBytes payload);
   void send_corked();
@@ -100,11 +101,13 @@ class R3Slot {
   const std::uint32_t index_;
   std::uint32_t generation_ = 0;  // the leader's
 
-  // Taken before mutex_. Guards writing to link_, corked_ and sent_.
+  // Taken before mutex_. Guards writing to link_ and the next five.
   std::mutex sending_;
   std::vector<std::byte> corked_;
   std::uint64_t sent_ = 0;  // frames of this connection
   wire::Packer packer_;
+  wire::LinkRate rate_;
+  bool may_compress_ = false;
 
   std::mutex mutex_;
   std::unique_ptr<Link> link_;  // changed with both locks held

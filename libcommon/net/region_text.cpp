@@ -139,7 +139,7 @@ void parse_r3(std::string_view text, std::string_view rest, Region& region) {
     region.address = part_of(text, [&] { return parse_address("exec:" + std::string(rest)); });
     return;
   }
-  take_parameters(text, rest, region, {"socket", "key-file", "server-key", "psk-file", "plain"});
+  take_parameters(text, rest, region, {"socket", "key-file", "server-key", "psk-file", "plain", "compress"});
   if (region.scheme != "r3+unix" && region.parameters.contains("socket"))
     refuse(text, "socket= belongs to r3+unix:");
   if (region.scheme == "r3+unix") return parse_unix_server(text, rest, region);

@@ -16,6 +16,8 @@ load ../helper
   [[ $output == *"--key-file"* ]]
   run -2 "$BIN/ram-ul" -l unix:x a=1M a=1M
   [[ $output == *"two exports"* ]]
+  run -2 "$BIN/ram-ul" -l unix:x "r3+unix:///?socket=y&compress=maybe"
+  [[ $output == *"compress=auto"* ]]
   run -2 "$BIN/ram-ul" -l "tcp://0.0.0.0:0" 1M
   [[ $output == *"--plain"* ]]
 }
