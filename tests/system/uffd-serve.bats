@@ -1,0 +1,137 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# uffd-serve with real page faults of real processes.
+load ../helper
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || return
+  need "a userfaultfd" "$BIN/uffd-serve" --version
+}
+
+# serve REGION OPTIONS...: at unix:s
+serve() { start_server uffd-serve -l "unix:$PWD/s" "$@"; }
+client() { timeout -k 1 30 "$BIN/uffd-serve" -c "unix:$PWD/s" "$@"; }
+status_of() { "$BIN/uffd-serve" --ask status "unix:$PWD/control"; }
+
+@test "uffd-serve: a real file comes byte for byte, in every kind of memory" {
+  head -c 20000001 /dev/urandom >image
+  serve image
+  client | cmp - image
+  client -o copy
+  cmp copy image
+  client --memory shared | cmp - image
+}
+
+@test "uffd-serve: a pattern comes byte for byte, with and without prefetch, in any chunk" {
+  "$BIN/ram-ul" --version
+  start_server nbd-serve -l "unix:$PWD/n" pattern:9999999
+  nbd=$server_pid
+  need nbdcopy command -v nbdcopy
+  nbdcopy "nbd+unix:///?socket=$PWD/n" expected
+  truncate -s 9999999 expected
+  for options in "" --no-prefetch "--chunk-size 64K" "--chunk-size 1M --no-prefetch" "--read-ahead 4K --no-prefetch"; do
+    # shellcheck disable=SC2086
+    serve $options pattern:9999999
+    client | cmp - expected
+    client --touch random
+    stop_server
+  done
+}
+
+@test "uffd-serve: regions of every length, to the last byte" {
+  for size in 1 4095 4096 4097 8191 1048577; do
+    head -c "$size" /dev/urandom >image
+    serve image
+    client | cmp - image
+    stop_server
+  done
+}
+
+@test "uffd-serve: an output file that is not empty is kept, unless --force" {
+  echo precious >out
+  head -c 10000 /dev/urandom >image
+  serve image
+  run -1 client -o out
+  [[ $output == *"--force"* ]]
+  [[ $(<out) == precious ]]
+  client -o out --force
+  cmp out image
+}
+
+@test "uffd-serve: many clients at once, each with all of it" {
+  head -c 5000000 /dev/urandom >image
+  serve image --control "unix:$PWD/control"
+  for i in 1 2 3 4 5 6 7 8; do
+    client -o "copy$i" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid"; done
+  for i in 1 2 3 4 5 6 7 8; do cmp "copy$i" image; done
+  no_clients() { [[ $(status_of | jq .clients) == 0 ]]; }
+  eventually no_clients
+}
+
+@test "uffd-serve: zeroes take no memory in the server's reads" {
+  truncate -s 64M holes
+  serve holes --control "unix:$PWD/control"
+  [[ $(client | sha256sum) == "$(sha256sum <holes)" ]]
+  (($(status_of | jq .bytes_read) < 4000000))
+}
+
+@test "uffd-serve: --bench says how long it took" {
+  serve pattern:4M
+  run client --touch sequential --bench --json
+  [[ $status == 0 ]]
+  [[ $(jq -s 'map(select(.event == "touched"))[0].pages' <<<"$output") == 1024 ]]
+  run client --touch random --bench
+  [[ $output == *"1024 pages in "*"MB/s"* ]]
+}
+
+@test "uffd-serve: --run gets the address, and ends the server" {
+  head -c 100000 /dev/urandom >image
+  run -7 timeout 20 "$BIN/uffd-serve" -l "unix:$PWD/s" image --run sh -c \
+    "'$BIN/uffd-serve' -c \"\$R3_ADDRESS\" -o copy && exit 7"
+  cmp copy image
+}
+
+# far REGION: serves it over r3 at unix:r, behind a proxy at unix:p that the socket unix:pc controls.
+far() {
+  start_server ram-ul -l "unix:$PWD/r" "$1"
+  ram=$server_pid
+  start_server tests/fault/faultproxy -l "unix:$PWD/p" -c "unix:$PWD/r" --control "unix:$PWD/pc"
+  region="r3+unix:///?socket=$PWD/p"
+}
+proxy() { "$BIN/tests/fault/faultproxy" --ask "$1" "unix:$PWD/pc" >/dev/null; }
+
+@test "uffd-serve: a client can be stopped while it waits for a page" {
+  far pattern:8M
+  serve "$region" --no-prefetch --events-fd 8 8>events
+  proxy "hole on"
+  "$BIN/uffd-serve" -c "unix:$PWD/s" >copy 2>/dev/null 3>&- &
+  pid=$!
+  eventually grep -q '"connected"' events
+  kill -TERM $pid
+  wait $pid && false
+  [[ $? == 1 || ! -s copy ]]
+  proxy "hole off"
+  "$BIN/uffd-serve" -c "unix:$PWD/s" | head -c 8 | cmp - <(printf '\0\0\0\0\0\0\0\0')
+}
+
+@test "uffd-serve: the region's server is killed and back in the middle: waited for, right bytes" {
+  head -c 30000000 /dev/urandom >image
+  start_server nbd-serve -l "unix:$PWD/n" image
+  serve "nbd+unix:///?socket=$PWD/n" --no-prefetch --read-ahead 64K
+  mkfifo pipe
+  client >pipe 3>&- &
+  pid=$!
+  exec 5<pipe
+  head -c 1000000 <&5 >copy
+  nbd=${servers[0]}
+  kill -KILL "$nbd"
+  forget_server "$nbd"
+  start_server nbd-serve -l "unix:$PWD/n" image
+  cat <&5 >>copy
+  exec 5<&-
+  wait $pid
+  cmp copy image
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pager for memory of this very process: faults in user mode need no privilege.
+#include "libcommon/device/pager.hpp"
+
+#include <gtest/gtest.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <thread>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/device/follow_source.hpp"
+#include "libcommon/storage/memory.hpp"
+#include "libcommon/storage/pattern.hpp"
+#include "tests/unit/doubles.hpp"
+
+namespace r3::test {
+
+namespace {
+
+constexpr std::uint64_t P = 4096;
+
+thread_local sigjmp_buf before_touch;
+thread_local void* volatile failed_at;
+
+void on_bus_error(int, siginfo_t* info, void*) {
+  failed_at = info->si_code == SI_QUEUE ? info->si_value.sival_ptr : info->si_addr;
+  ::siglongjmp(before_touch, 1);
+}
+
+std::uint64_t word(const std::byte* at) { return load_le<std::uint64_t>(at); }
+
+// The byte there, or nothing and failed_at after a SIGBUS.
+std::optional<std::byte> touch(const std::byte* at) {
+  if (::sigsetjmp(before_touch, 1) != 0) return {};
+  return *static_cast<const volatile std::byte*>(at);
+}
+
+// Memory of `pages` behind a pager, for as long as it lives.
+class Paged {
+ public:
+  Paged(Backend& region, std::uint64_t pages, PagerOptions options = {}, std::uint64_t features = 0)
+      : mapping_(Mapping::anonymous(pages * P)), opened_(open_uffd(features)) {
+    struct sigaction action{};
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = SA_SIGINFO;
+    ::sigaction(SIGBUS, &action, nullptr);
+    uffdio_register request{{address(), pages * P}, UFFDIO_REGISTER_MODE_MISSING, 0};
+    check(::ioctl(opened_.descriptor.get(), UFFDIO_REGISTER, &request), "register");
+    memory = std::make_unique<ClientMemory>(duplicate(opened_.descriptor.get()),
+                                            std::vector<UffdRange>{{address(), pages * P, 0, P}}, false);
+    pager = std::make_unique<Pager>(region, *memory, std::move(options));
+    thread_ = std::thread([this] { end = pager->run(stop_, -1); });
+  }
+  ~Paged() {
+    stop();
+    uffdio_range range{address(), mapping_.bytes().size()};
+    ::ioctl(opened_.descriptor.get(), UFFDIO_UNREGISTER, &range);
+  }
+  void stop() {
+    stop_.request();
+    if (thread_.joinable()) thread_.join();
+    pager.reset();
+  }
+  std::byte* bytes() { return mapping_.bytes().data(); }
+  std::uint64_t address() const { return reinterpret_cast<std::uint64_t>(mapping_.bytes().data()); }
+
+  std::unique_ptr<ClientMemory> memory;
+  std::unique_ptr<Pager> pager;
+  Pager::End end = Pager::End::gone;
+
+ private:
+  Mapping mapping_;
+  OpenedUffd opened_;
+  Stop stop_;
+  std::thread thread_;
+};
+
+class PagerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    try {
+      open_uffd(0);
+    } catch (const std::system_error& error) {
+      GTEST_SKIP() << error.what();
+    }
+  }
+};
+
+void expect_pattern(Paged& paged, std::uint64_t size) {
+  for (std::uint64_t at = 0; at < size; at += 8) {
+    if (word(paged.bytes() + at) != at) FAIL() << "at byte " << at;
+  }
+}
+
+TEST_F(PagerTest, EveryByteIsTheRegions) {
+  PatternBackend region(300 * P + 100);
+  Paged paged(region, 301);
+  expect_pattern(paged, 300 * P + 96);
+  for (std::uint64_t at = 300 * P + 100; at < 301 * P; ++at) ASSERT_EQ(paged.bytes()[at], std::byte{0});
+  paged.stop();
+  EXPECT_EQ(paged.end, Pager::End::stopped);
+  EXPECT_EQ(paged.memory->present(), 301 * P);
+}
+
+TEST_F(PagerTest, TouchedBackwardsAndInChunks) {
+  PatternBackend region(256 * P);
+  PagerOptions options;
+  options.chunk = 16 * P;
+  Paged paged(region, 256, options);
+  for (std::uint64_t page = 256; page-- > 0;) ASSERT_EQ(word(paged.bytes() + page * P), page * P);
+  expect_pattern(paged, 256 * P);
+  EXPECT_LE(paged.pager->counters().faults, 64u);
+}
+
+TEST_F(PagerTest, TheBackgroundBringsTheRestWithoutAFault) {
+  PatternBackend region(3 * MiB);
+  FollowSource order(region.size());
+  PagerOptions options;
+  options.order = &order;
+  Paged paged(region, 3 * MiB / P, options);
+  while (paged.memory->present() < 3 * MiB) std::this_thread::yield();
+  expect_pattern(paged, 3 * MiB);
+  EXPECT_EQ(paged.pager->counters().faults, 0u);
+}
+
+TEST_F(PagerTest, ManyThreadsGetTheSameBytesFromARegionThatWaits) {
+  PassingBackend region(std::make_unique<PatternBackend>(512 * P));  // never answers without waiting
+  FollowSource order(region.size());
+  PagerOptions options;
+  options.order = &order;
+  Paged paged(region, 512, options);
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (std::uint64_t i = 0; i < 8; ++i)
+    threads.emplace_back([&, i] {
+      for (std::uint64_t page = 0; page < 512; ++page) {
+        const auto at = (page * 37 + i * 64) % 512 * P;
+        if (word(paged.bytes() + at) != at) ++wrong;
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(PagerTest, APageOnItsWayIsNotAskedForTwice) {
+  auto counting = std::make_unique<CountingBackend>(std::make_unique<PatternBackend>(64 * P));
+  auto* counts = counting.get();
+  GatedBackend region(std::move(counting));
+  region.shut(Call::read);
+  Paged paged(region, 64);
+  std::thread one([&] { touch(paged.bytes()); });
+  region.wait_for_waiting(1);
+  std::thread two([&] { touch(paged.bytes() + 8); });
+  while (paged.pager->counters().faults < 2) std::this_thread::yield();
+  region.open();
+  one.join();
+  two.join();
+  EXPECT_EQ(counts->calls(Call::read), 1u);
+}
+
+TEST_F(PagerTest, APageThatFailsRaisesSigbusThereAndNowhereElse) {
+  FaultyBackend region(std::make_unique<PatternBackend>(64 * P));
+  PagerOptions options;
+  options.chunk = 8 * P;
+  std::atomic<std::uint64_t> poisoned{0};
+  std::atomic<int> error{0};
+  options.on_poisoned = [&](std::uint64_t, std::uint64_t offset, int why, bool) { poisoned = offset, error = why; };
+  Paged paged(region, 64, options);
+  region.fail_from(Call::read, 1, EIO, 2);  // the chunk, and the page by itself
+  EXPECT_FALSE(touch(paged.bytes() + 11 * P + 5));
+  EXPECT_EQ(round_down(reinterpret_cast<std::uint64_t>(failed_at), P), paged.address() + 11 * P);
+  while (error == 0) std::this_thread::yield();  // it is told right after the touch has failed
+  EXPECT_EQ(poisoned, 11 * P);
+  EXPECT_EQ(error, EIO);
+  for (std::uint64_t page = 0; page < 64; ++page)
+    if (page != 11) { ASSERT_EQ(word(paged.bytes() + page * P), page * P); }
+  EXPECT_FALSE(touch(paged.bytes() + 11 * P));
+}
+
+TEST_F(PagerTest, AChunkThatFailsOnceIsTriedPageByPage) {
+  FaultyBackend region(std::make_unique<PatternBackend>(64 * P));
+  PagerOptions options;
+  options.chunk = 8 * P;
+  Paged paged(region, 64, options);
+  region.fail_from(Call::read, 1, EIO, 1);
+  expect_pattern(paged, 64 * P);
+}
+
+// Kernels that cannot poison: the thread that waits is told, and does not wait any longer.
+TEST_F(PagerTest, WithoutPoisonTheSignalComesFromThePager) {
+  FaultyBackend region(std::make_unique<PatternBackend>(8 * P));
+  PagerOptions options;
+  options.use_poison = false;
+  options.process = ::getpid();
+  std::atomic<bool> signalled{false};
+  options.on_poisoned = [&](std::uint64_t, std::uint64_t, int, bool how) { signalled = how; };
+  Paged paged(region, 8, options, UFFD_FEATURE_THREAD_ID);
+  region.fail_from(Call::read, 1, EIO, 2);
+  EXPECT_FALSE(touch(paged.bytes() + 3 * P));
+  EXPECT_EQ(round_down(reinterpret_cast<std::uint64_t>(failed_at), P), paged.address() + 3 * P);
+  EXPECT_TRUE(signalled);
+  EXPECT_EQ(word(paged.bytes() + 3 * P), 3 * P);  // the region is well again
+}
+
+TEST_F(PagerTest, WhatIsZeroIsNotRead) {
+  auto counting = std::make_unique<CountingBackend>(std::make_unique<ZeroBackend>(512 * P));
+  auto* counts = counting.get();
+  Paged paged(*counts, 512);
+  while (!touch(paged.bytes() + 100 * P) || paged.pager->counters().zero_bytes == 0) {
+  }
+  for (std::uint64_t page = 0; page < 512; ++page) ASSERT_EQ(paged.bytes()[page * P], std::byte{0});
+  while (paged.memory->present() < 512 * P) std::this_thread::yield();
+  EXPECT_LT(counts->bytes(Call::read), 512 * P);
+}
+
+TEST_F(PagerTest, RemovedPagesReadAsZeroesMovedOnesStayThemselves) {
+  PatternBackend region(64 * P);
+  Paged paged(region, 64, {}, UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP);
+  expect_pattern(paged, 32 * P);
+  ASSERT_EQ(::madvise(paged.bytes() + 4 * P, 4 * P, MADV_DONTNEED), 0);
+  ASSERT_EQ(::madvise(paged.bytes() + 60 * P, P, MADV_DONTNEED), 0);  // before it came at all
+  for (const std::uint64_t page : {4, 7, 60}) EXPECT_EQ(touch(paged.bytes() + page * P + 7), std::byte{0});
+  EXPECT_EQ(word(paged.bytes() + 8 * P), 8 * P);
+  // 8 pages that are there and 8 that are not.
+  const Mapping target = Mapping::anonymous(16 * P);
+  std::byte* const moved = target.bytes().data();
+  ASSERT_EQ(::mremap(paged.bytes() + 24 * P, 16 * P, 16 * P, MREMAP_MAYMOVE | MREMAP_FIXED, moved), moved);
+  for (std::uint64_t page = 0; page < 16; ++page) ASSERT_EQ(word(moved + page * P), (24 + page) * P);
+  ASSERT_EQ(::munmap(moved, 4 * P), 0);
+  EXPECT_EQ(word(paged.bytes() + 50 * P), 50 * P);
+}
+
+TEST_F(PagerTest, WithoutTheEventRemovedPagesComeAgain) {
+  PatternBackend region(8 * P);
+  Paged paged(region, 8);
+  expect_pattern(paged, 8 * P);
+  ASSERT_EQ(::madvise(paged.bytes() + 2 * P, P, MADV_DONTNEED), 0);
+  EXPECT_EQ(word(paged.bytes() + 2 * P), 2 * P);
+}
+
+TEST_F(PagerTest, WhatWasNotTouchedIsPoisonedForTheEnd) {
+  PatternBackend region(64 * P);
+  PagerOptions options;
+  options.most = P;
+  Paged paged(region, 64, options);
+  EXPECT_TRUE(touch(paged.bytes()));
+  paged.stop();
+  ASSERT_TRUE(paged.memory->poison_absent());
+  EXPECT_TRUE(touch(paged.bytes()));
+  EXPECT_FALSE(touch(paged.bytes() + 63 * P));
+}
+
+}  // namespace
+
+}  // namespace r3::test

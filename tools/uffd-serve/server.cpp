@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/uffd-serve/server.hpp"
+
+#include <poll.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/base/log.hpp"
+#include "libcommon/device/follow_source.hpp"
+
+namespace r3 {
+
+namespace {
+
+std::string spoken(pid_t process) {
+  return process > 0 ? "process " + std::to_string(process) : std::string("a process");
+}
+
+std::string hex(std::uint64_t number) {
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(number));
+  return text;
+}
+
+}  // namespace
+
+PageServer::PageServer(Backend& region, PageServerOptions options, Tool& tool)
+    : region_(region), options_(std::move(options)), tool_(tool) {}
+
+void PageServer::run(Listener& listener) {
+  for (;;) {
+    auto connection = std::make_shared<Fd>(listener.accept(tool_.stop()));
+    if (!connection->valid()) break;
+    {
+      std::lock_guard lock(mutex_);
+      if (sessions_.size() >= options_.max_clients) continue;  // closes the connection
+    }
+    clients_.spawn([this, connection] {
+      try {
+        serve(std::move(*connection));
+      } catch (const std::exception&) {
+        const std::string error = text_of_current_exception();
+        log_warning("a client was refused: " + error);
+        tool_.events().send(Json().add("event", "refused").add("error", error));
+      }
+    });
+  }
+  region_.abandon();
+  {
+    std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  clients_.join();
+}
+
+PageServer::Sessions::iterator PageServer::open(std::unique_ptr<ClientMemory> memory, pid_t process) {
+  Session session;
+  session.memory = std::move(memory);
+  session.process = process;
+  if (options_.prefetch) session.order = std::make_unique<FollowSource>(region_.size());
+  PagerOptions pager;
+  pager.chunk = options_.chunk;
+  pager.most = options_.most;
+  pager.threads = options_.threads;
+  pager.order = session.order.get();
+  pager.process = process;
+  pager.on_poisoned = [this, process](auto address, auto offset, int error, bool signalled) {
+    report_poisoned(process, address, offset, error, signalled);
+  };
+  pager.on_fork = [this, process](std::unique_ptr<ClientMemory> child) { serve_child(std::move(child), process); };
+  session.pager = std::make_unique<Pager>(region_, *session.memory, std::move(pager));
+  std::lock_guard lock(mutex_);
+  return sessions_.insert(sessions_.end(), std::move(session));
+}
+
+void PageServer::close(Sessions::iterator session) {
+  Sessions gone;
+  std::lock_guard lock(mutex_);
+  ended_faults_ += session->pager->counters().faults;
+  ended_bytes_ += session->pager->counters().read_bytes;
+  gone.splice(gone.end(), sessions_, session);
+}
+
+void PageServer::serve(Fd connection) {
+  auto handoff = take_over(connection.get(), options_.intake, tool_.stop());
+  if (!handoff) return;
+  auto memory = std::make_unique<ClientMemory>(std::move(handoff->uffd), handoff->map.ranges, false);
+  const auto session = open(std::move(memory), handoff->process);
+  session->keeps_duplicate = handoff->map.keeps_duplicate;
+  Json who;
+  who.add("process", static_cast<std::uint64_t>(handoff->process)).add("protocol", name_of(handoff->protocol));
+  tool_.events().send(Json().add("event", "connected").add_all(who).add("ranges", handoff->map.ranges.size())
+                          .add("size", session->memory->size()));
+  log_debug(spoken(handoff->process) + " handed over " + std::to_string(session->memory->size()) + " bytes in " +
+            std::to_string(handoff->map.ranges.size()) + " ranges (" + name_of(handoff->protocol) + ")");
+  const bool own = handoff->protocol == uffd::Protocol::own;
+  Fd none;
+  serve_session(*session, own ? connection : none, handoff->ended.get(), who);
+  close(session);
+}
+
+void PageServer::serve_session(Session& session, Fd& connection, int ended, const Json& who) {
+  Stop stop;
+  TaskGroup companion;
+  companion.spawn([&] { watch(session, connection, stop, companion.stop()); });
+  std::string error;
+  auto end = Pager::End::stopped;
+  try {
+    if (connection.valid()) send_with_fds(connection.get(), uffd::ready_message(), {});
+    end = session.pager->run(stop, ended);
+  } catch (const std::exception&) {
+    error = text_of_current_exception();
+    log_warning(spoken(session.process) + ": " + error);
+  }
+  companion.stop().request();
+  companion.join();
+  // Without a duplicate of its own, the process would read zeroes as soon as ours is closed.
+  if (end == Pager::End::stopped && !session.left && !session.keeps_duplicate && session.memory->uffd().alive() &&
+      !session.memory->poison_absent())
+    log_warning(spoken(session.process) + ": this kernel cannot poison pages: what it did not touch may read as zeroes");
+  Json event = Json().add("event", "disconnected").add_all(who).add("faults", session.pager->counters().faults.load());
+  tool_.events().send(error.empty() ? event : event.add("error", error));
+}
+
+// Ends the session when the tool is to stop, or when the client of our own protocol leaves.
+void PageServer::watch(Session& session, Fd& connection, Stop& session_stop, const Stop& ended) {
+  pollfd watched[] = {{ended.fd(), POLLIN, 0}, {tool_.stop().fd(), POLLIN, 0}, {connection.get(), POLLIN, 0}};
+  while (::poll(watched, 3, kForever) < 0 && errno == EINTR) {
+  }
+  if (watched[0].revents != 0) return;
+  // Nothing but the end of the connection is expected.
+  session.left = watched[1].revents == 0;
+  session_stop.request();
+}
+
+void PageServer::serve_child(std::unique_ptr<ClientMemory> memory, pid_t parent) {
+  const auto session = open(std::move(memory), 0);
+  std::lock_guard lock(mutex_);
+  if (closing_) {
+    session->memory->poison_absent();
+    return;  // the session ends with the server
+  }
+  clients_.spawn([this, session, parent] {
+    Fd none;
+    serve_session(*session, none, -1, Json().add("parent", static_cast<std::uint64_t>(parent)));
+    close(session);
+  });
+}
+
+void PageServer::report_poisoned(pid_t process, std::uint64_t address, std::uint64_t offset, int error,
+                                 bool signalled) {
+  const std::string text = std::strerror(error);
+  log_warning(spoken(process) + ": the page at " + hex(address) + " (byte " + std::to_string(offset) +
+              " of the region) cannot be had: " + text + (signalled ? ": SIGBUS sent" : ": poisoned"));
+  tool_.events().send(Json().add("event", "poisoned").add("process", static_cast<std::uint64_t>(process))
+                          .add("address", hex(address)).add("offset", offset).add("error", text));
+}
+
+Json PageServer::status() {
+  std::lock_guard lock(mutex_);
+  std::uint64_t faults = ended_faults_, read = ended_bytes_, present = 0, size = 0;
+  for (const Session& session : sessions_) {
+    faults += session.pager->counters().faults;
+    read += session.pager->counters().read_bytes;
+    present += session.memory->present();
+    size += session.memory->size();
+  }
+  return Json().add("size", region_.size()).add("clients", std::uint64_t{sessions_.size()}).add("mapped", size)
+      .add("present", present).add("faults", faults).add("bytes_read", read);
+}
+
+}  // namespace r3

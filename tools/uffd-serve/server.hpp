@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page server: one region, and a session for each process that handed memory over (and for each
+// child that such a process forked). Sessions share nothing but the region; what one client says or
+// does ends at most its own.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+
+#include "libcommon/base/tasks.hpp"
+#include "libcommon/cli/tool.hpp"
+#include "libcommon/device/pager.hpp"
+#include "libcommon/net/socket.hpp"
+#include "tools/uffd-serve/intake.hpp"
+
+namespace r3 {
+
+struct PageServerOptions {
+  IntakeOptions intake;
+  std::uint64_t chunk = 4 * KiB;
+  std::uint64_t most = 2 * MiB;
+  unsigned threads = 8;
+  unsigned max_clients = 1024;
+  bool prefetch = true;
+};
+
+class PageServer {
+ public:
+  // `region` and `tool` are borrowed. Events: connected, disconnected, refused, poisoned.
+  PageServer(Backend& region, PageServerOptions options, Tool& tool);
+
+  // Takes connections until the tool is to stop; returns when every session has ended.
+  void run(Listener& listener);
+  Json status();
+
+ private:
+  struct Session {
+    std::unique_ptr<ClientMemory> memory;
+    std::unique_ptr<PullSource> order;
+    std::unique_ptr<Pager> pager;
+    pid_t process = 0;
+    bool keeps_duplicate = false;
+    bool left = false;  // it said that it uses the memory no more; read when its threads have ended
+  };
+  using Sessions = std::list<Session>;
+
+  void serve(Fd connection);
+  void serve_session(Session& session, Fd& connection, int ended, const Json& who);
+  void serve_child(std::unique_ptr<ClientMemory> memory, pid_t parent);
+  Sessions::iterator open(std::unique_ptr<ClientMemory> memory, pid_t process);
+  void close(Sessions::iterator session);
+  void report_poisoned(pid_t process, std::uint64_t address, std::uint64_t offset, int error, bool signalled);
+  void watch(Session& session, Fd& connection, Stop& session_stop, const Stop& ended);
+
+  Backend& region_;
+  const PageServerOptions options_;
+  Tool& tool_;
+  TaskGroup clients_;
+  std::mutex mutex_;
+  Sessions sessions_;                // guarded by mutex_
+  bool closing_ = false;             // guarded by mutex_
+  std::uint64_t ended_faults_ = 0;   // of sessions that have ended; guarded by mutex_
+  std::uint64_t ended_bytes_ = 0;    // guarded by mutex_
+};
+
+}  // namespace r3
