@@ -81,7 +81,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
 
 # The corpora are replayed under sanitizers in every check.
 checked_replays := $(if $(SAN),$(BUILD),build-address-undefined)
-STAGES          ?= unit cli fuzz
+STAGES          ?= unit cli fuzz model
 
 check:
 	+$(MAKE) WERROR=1 run-tests
