@@ -63,10 +63,9 @@ class R3Client : public Backend {
   void zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how = {}) override;
   void discard_at(std::uint64_t offset, std::uint64_t length) override;
   std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length, std::size_t most) override;
+  void read_background(Bytes into, std::uint64_t offset) override;
   void abandon() noexcept override;
 
-  // A read that gives way to every other one on the whole way.
-  void read_background(Bytes into, std::uint64_t offset);
   // XXH3-128 (canonical form) of each chunk of the range; the last may be short.
   std::vector<std::array<std::byte, 16>> hash(std::uint64_t offset, std::uint64_t length,
                                               std::uint32_t chunk);

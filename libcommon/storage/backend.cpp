@@ -37,6 +37,10 @@ void Backend::prefetch(std::uint64_t offset, std::uint64_t length) {
   check_read_range(size(), offset, length);
 }
 
+void Backend::read_background(Bytes into, std::uint64_t offset) {
+  read_at(into, offset);
+}
+
 std::vector<Extent> Backend::extents(std::uint64_t offset, std::uint64_t length, std::size_t) {
   check_read_range(size(), offset, length);
   if (length == 0) return {};

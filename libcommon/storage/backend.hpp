@@ -56,6 +56,8 @@ class Backend {
   virtual void discard_at(std::uint64_t offset, std::uint64_t length);
   // The range will be read soon. Default: nothing.
   virtual void prefetch(std::uint64_t offset, std::uint64_t length);
+  // A read that gives way to all others on its way, where the way knows ranks. Default: read_at.
+  virtual void read_background(Bytes into, std::uint64_t offset);
 
   // What is where: adjoining extents from `offset` on, at least one (unless length is 0), at most
   // `most`, none past offset + length; fewer than the whole range when `most` is reached.
