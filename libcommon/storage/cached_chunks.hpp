@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chunks of a managed mount: reads and writes of what is here, fetching of what is not, and the epochs
+// in which changes go back. The rules that keep every byte right are here, each beside the lock that makes
+// it hold; who fetches ahead (cached_puller.hpp) and who pushes (cached_pusher.hpp) only call.
+//
+// An epoch is sealed at one moment: what it pushes is the region as it was then, so that after each flush
+// of the remote it holds everything that was written up to one moment, and nothing that came later.
+//
+// Locks, in the order in which they are taken: gate_, then the lock of one group of chunks (never two),
+// then those inside of Flights and Asides. Waiting for the remote or a disk to sync: with none of them.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <vector>
+
+#include "libcommon/storage/backend.hpp"
+#include "libcommon/storage/cached_asides.hpp"
+#include "libcommon/storage/cached_flights.hpp"
+#include "libcommon/storage/cached_map.hpp"
+#include "libcommon/storage/cached_store.hpp"
+
+namespace r3 {
+
+// Bytes to be written at an offset; zeroes if `data` is empty.
+struct CachedChange {
+  ConstBytes data;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
+class CachedChunks {
+ public:
+  // `capacity`: bytes that may be here at once, at least a group of chunks (the region's size: all).
+  CachedChunks(Backend& remote, CacheStore& store, std::uint64_t chunk, std::uint64_t capacity);
+
+  ChunkMap& map() { return map_; }
+  const ChunkMap& map() const { return map_; }
+  Flights& flights() { return flights_; }
+  const Flights& flights() const { return flights_; }
+  Backend& remote() { return remote_; }
+  CacheStore& store() { return store_; }
+  bool holds_all() const { return capacity_ >= map_.chunks(); }
+  // Whether there is room for `count` more chunks without giving others up.
+  bool has_room(std::uint64_t count) const;
+
+  // The whole range; fetches what is absent. True if it had to.
+  bool read(Bytes into, std::uint64_t offset);
+  bool try_read(Bytes into, std::uint64_t offset);
+  bool all_present(std::uint64_t offset, std::uint64_t length);
+  void change(CachedChange change);
+  bool try_change(CachedChange change);
+
+  // Takes what the remote said about a run in flight: absent chunks are present from then on. Returns how
+  // many chunks at the start of the run were absent, so that the bytes are right for them.
+  std::uint64_t fill(const ChunkRun& run, ConstBytes bytes);
+
+  // Epochs, for the pusher alone: seal, take all, close, flush the remote, end.
+  //
+  // take_unsent: the first unsent run at or after `from`, as long as fits: what it held at the seal is in
+  // `into`, and it is no longer unsent. Count 0 if there is none.
+  void seal();
+  ChunkRun take_unsent(std::uint64_t from, Bytes into);
+  // All of it was sent, and nothing joins it any more: true. False: there is more to send.
+  bool close_epoch();
+  void end_epoch(bool durable);
+  // A write that finds no room asks for a push, and waits for the end of an epoch.
+  void on_full(std::function<void()> want_push) { want_push_ = std::move(want_push); }
+  // The pusher does not get on, for good or for now (an errno); 0: it does.
+  void set_push_error(int error);
+
+  // Nobody waits any more: ESHUTDOWN.
+  void abandon() noexcept;
+  // Chunks that were given up for others, so far.
+  std::uint64_t evicted() const { return evicted_; }
+  // How long a read from the remote takes that does not wait behind others.
+  void set_round_trip(std::chrono::nanoseconds time) { round_trip_ = time.count(); }
+
+ private:
+  enum class Needs { nothing, chunk, permission, room, aside, lock };
+  struct Outcome {
+    Needs needs = Needs::nothing;
+    std::uint64_t chunk = 0;  // that has to be here first
+    std::uint64_t count = 0;  // of chunks that need room
+  };
+
+  // While one lives, changes are made and marked, and no epoch is sealed.
+  class Changing {
+   public:
+    explicit Changing(CachedChunks& chunks) : lock_(chunks.gate_, std::defer_lock) {
+      if (chunks.sealing_.load(std::memory_order_relaxed)) {
+        const std::lock_guard wait(chunks.before_gate_);
+      }
+      lock_.lock();
+    }
+
+   private:
+    std::shared_lock<std::shared_mutex> lock_;
+  };
+  // While one lives, nothing is changed; it does not wait for those that come after it.
+  class Alone {
+   public:
+    explicit Alone(CachedChunks& chunks) : chunks_(chunks), first_(chunks.before_gate_) {
+      chunks_.sealing_ = true;
+      chunks_.gate_.lock();
+      chunks_.sealing_ = false;
+    }
+    ~Alone() { chunks_.gate_.unlock(); }
+    Alone(const Alone&) = delete;
+    Alone& operator=(const Alone&) = delete;
+
+   private:
+    CachedChunks& chunks_;
+    std::lock_guard<std::mutex> first_;
+  };
+
+  std::size_t read_present(Bytes into, std::uint64_t offset, bool wait);
+  std::size_t fetch(Bytes into, std::uint64_t offset);
+  Outcome change_group(const CachedChange& part, bool wait);
+  Outcome check_change(const ChunkRun& run, const ChunkRun& filled);
+  void store_change(const CachedChange& part, const ChunkRun& run);
+  void do_what_it_needs(const Outcome& outcome, const ChunkRun& run);
+  bool save_asides(const ChunkRun& run);
+  bool keep(const ChunkRun& run, ConstBytes bytes);
+  void fetch_chunk(std::uint64_t chunk);
+  void make_room(std::uint64_t count);
+  void wait_for_asides();
+  void seal_all();
+  void throw_if_abandoned() const;  // with epoch_mutex_ held
+  std::uint64_t evict(std::uint64_t count);
+  std::uint64_t drop_clean(const ChunkRun& run);
+
+  Backend& remote_;
+  CacheStore& store_;
+  ChunkMap map_;
+  Flights flights_;
+  Asides asides_;
+  const std::uint64_t capacity_;  // chunks
+  std::function<void()> want_push_;
+  std::atomic<std::int64_t> round_trip_{0};
+
+  // Shared: a change is made and marked. Alone: an epoch is sealed. Who wants it alone goes first.
+  std::shared_mutex gate_;
+  std::mutex before_gate_;
+  std::atomic<bool> sealing_{false};
+
+  std::mutex epoch_mutex_;
+  std::condition_variable epoch_ended_;
+  std::uint64_t epochs_ = 0;   // guarded by epoch_mutex_
+  std::uint64_t taken_ = 0;    // guarded by epoch_mutex_: runs that were taken to be sent
+  bool sending_ = false;       // guarded by gate_: an epoch is sealed and not closed
+  int push_error_ = 0;         // guarded by epoch_mutex_
+  bool abandoned_ = false;     // guarded by epoch_mutex_
+
+  std::mutex evict_mutex_;
+  std::uint64_t hand_ = 0;  // guarded by evict_mutex_: the group that is looked at next
+  std::vector<std::atomic<bool>> used_;  // groups that were read or written since the hand passed
+  std::atomic<std::uint64_t> evicted_{0};
+};
+
+}  // namespace r3
