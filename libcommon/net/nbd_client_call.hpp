@@ -3,7 +3,7 @@
 // business of Connection.
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -37,13 +37,13 @@ struct Call {
   ConstBytes payload;       // write: `length` bytes
   std::size_t most_extents = 0;  // block status
 
-  // The answer. `state` and `sleeping` are guarded by the connection's mutex; the rest is written by
-  // the thread that receives, and may be read by the call's own thread when the state is no longer
-  // in_flight.
+  // The answer. `sleeping` is guarded by the connection's mutex, and `state` is written under it; the
+  // rest is written by the thread that receives, and may be read by the call's own thread when the
+  // state is no longer in_flight. That thread may then end the call at once, without the mutex.
   enum class State { idle, in_flight, answered, lost };
-  State state = State::idle;
-  bool sleeping = false;  // its thread waits for `wake`
-  std::condition_variable wake;
+  std::atomic<State> state = State::idle;
+  std::uint32_t slot = 0;  // in the connection
+  bool sleeping = false;   // its thread waits for the bell of its slot
   int error = 0;          // errno; 0: done
   bool has_chunks = false;
   Coverage covered;

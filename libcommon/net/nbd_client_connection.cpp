@@ -68,7 +68,10 @@ std::uint64_t Connection::enter(Call& call) {
   const auto index = free_.back();
   free_.pop_back();
   const auto cookie = ++uses_ << kSlotBits | index;
-  slots_[index] = {&call, cookie};
+  slots_[index].call = &call;
+  slots_[index].cookie = cookie;
+  call.slot = index;
+  call.sleeping = false;
   call.state = Call::State::in_flight;
   in_flight_.fetch_add(1, std::memory_order_relaxed);
   return cookie;
@@ -121,19 +124,22 @@ void Connection::wait(Call& call, Deadline deadline) noexcept {
       continue;
     }
     call.sleeping = true;
-    if (!deadline) {
-      call.wake.wait(lock);
-    } else if (call.wake.wait_until(lock, *deadline) == std::cv_status::timeout &&
-               call.state == Call::State::in_flight) {
+    const Bell& bell = slots_[call.slot].bell;
+    const auto rings = bell.rings();
+    lock.unlock();
+    const bool rung = bell.wait(rings, deadline);
+    if (call.state != Call::State::in_flight) return;
+    lock.lock();
+    call.sleeping = false;
+    if (!rung && call.state == Call::State::in_flight) {
       fail_locked("no answer");
       deadline.reset();  // who receives now finds out at once, and ends all calls
     }
-    call.sleeping = false;
   }
 }
 
-// Receives until `own` is answered (one reply, if there is none). Called, and returns, with the mutex
-// held.
+// Receives until `own` is answered (one reply, if there is none), and what is here by then: the others
+// are woken at once then, not one by the other. Called, and returns, with the mutex held.
 void Connection::receive_for(std::unique_lock<std::mutex>& lock, const Call* own, Deadline deadline) {
   receiving_ = true;
   lock.unlock();
@@ -142,7 +148,7 @@ void Connection::receive_for(std::unique_lock<std::mutex>& lock, const Call* own
   try {
     // Only the thread that receives changes the state of a call in flight.
     do reader_.read_one(deadline);
-    while (own && own->state == Call::State::in_flight);
+    while (own && (own->state == Call::State::in_flight || reader_.has_one()));
   } catch (const ProtocolError& error) {
     trouble = error.what();
     is_nonsense = true;
@@ -161,7 +167,7 @@ void Connection::receive_for(std::unique_lock<std::mutex>& lock, const Call* own
     const auto next = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
       return slot.call && slot.call->sleeping;
     });
-    if (next != slots_.end()) next->call->wake.notify_one();
+    if (next != slots_.end()) next->bell.ring();
   }
 }
 
@@ -174,14 +180,17 @@ Call& Connection::find(std::uint64_t cookie) {
 }
 
 void Connection::complete(std::uint64_t cookie) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   const auto index = cookie & ((1U << kSlotBits) - 1);
-  Call& call = *std::exchange(slots_[index].call, nullptr);
+  Slot& slot = slots_[index];
+  Call& call = *std::exchange(slot.call, nullptr);
   free_.push_back(static_cast<std::uint32_t>(index));
   in_flight_.fetch_sub(1, std::memory_order_relaxed);
   answered_ = true;
-  call.state = Call::State::answered;
-  if (call.sleeping) call.wake.notify_one();
+  const bool sleeping = call.sleeping;
+  call.state = Call::State::answered;  // from here on the call may be gone
+  lock.unlock();
+  if (sleeping) slot.bell.ring();
 }
 
 void Connection::fail(const std::string& text) noexcept {
@@ -203,8 +212,9 @@ void Connection::lose_all() {
     if (!slot.call) continue;
     Call& call = *std::exchange(slot.call, nullptr);
     in_flight_.fetch_sub(1, std::memory_order_relaxed);
-    call.state = Call::State::lost;
-    if (call.sleeping) call.wake.notify_one();
+    const bool sleeping = call.sleeping;
+    call.state = Call::State::lost;  // from here on the call may be gone
+    if (sleeping) slot.bell.ring();
   }
 }
 

@@ -8,11 +8,13 @@
 
 #include <atomic>
 #include <chrono>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "libcommon/base/bell.hpp"
 #include "libcommon/net/nbd_client_call.hpp"
 #include "libcommon/net/nbd_client_handshake.hpp"
 #include "libcommon/net/nbd_client_replies.hpp"
@@ -63,6 +65,7 @@ class Connection : private CallTable {
   struct Slot {
     Call* call = nullptr;
     std::uint64_t cookie = 0;  // of this use; the low bits are the index of the slot
+    Bell bell;  // for the call's thread: the state has changed, or it is to receive
   };
 
   const Agreement agreement_;
@@ -73,7 +76,7 @@ class Connection : private CallTable {
   std::atomic<unsigned> in_flight_{0};
 
   mutable std::mutex mutex_;  // guards all below, and the states of the calls
-  std::vector<Slot> slots_;
+  std::deque<Slot> slots_;  // they never move
   std::vector<std::uint32_t> free_;
   std::uint64_t uses_ = 0;
   bool receiving_ = false;  // a thread has the role

@@ -57,6 +57,17 @@ void ReplyReader::read_one(Deadline deadline) {
               static_cast<std::uint16_t>(flags_and_type), reply.cookie, read<Be32>()});
 }
 
+bool ReplyReader::has_one() const {
+  const std::size_t here = end_ - begin_;
+  if (here < sizeof(SimpleReply)) return false;
+  ChunkHeader header{};
+  std::memcpy(&header, &buffer_[begin_], std::min(here, sizeof header));
+  // Where structured replies are agreed on, a simple one carries no data.
+  if (header.magic == kSimpleReplyMagic) return agreement_.structured;
+  return header.magic == kStructuredReplyMagic && here >= sizeof header &&
+         here - sizeof header >= header.length;
+}
+
 void ReplyReader::read_simple(std::uint32_t error, std::uint64_t cookie) {
   Call& call = calls_.find(cookie);
   if (call.has_chunks) throw ProtocolError("a structured reply ends as a simple one");
@@ -189,6 +200,12 @@ void ReplyReader::skip(std::uint64_t length) {
 }
 
 std::size_t ReplyReader::receive(Bytes into) {
+  ssize_t n = -1;
+  const auto came = [&] {
+    n = ::recv(socket_, into.data(), into.size(), MSG_DONTWAIT);
+    return n > 0;
+  };
+  if (spin_.before_wait(came)) return static_cast<std::size_t>(n);
   for (;;) {
     if (deadline_) {
       pollfd watched{socket_, POLLIN, 0};
@@ -197,8 +214,11 @@ std::size_t ReplyReader::receive(Bytes into) {
       if (ready < 0 && errno != EINTR) fail(errno, "poll");
       if (ready <= 0) continue;
     }
-    const auto n = ::recv(socket_, into.data(), into.size(), 0);
-    if (n > 0) return static_cast<std::size_t>(n);
+    n = ::recv(socket_, into.data(), into.size(), 0);
+    if (n > 0) {
+      spin_.after_wait();
+      return static_cast<std::size_t>(n);
+    }
     if (n == 0) fail(ECONNRESET, "the server closed the connection");
     if (errno != EINTR && errno != EAGAIN) fail(errno, "receive");
   }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "libcommon/base/spin.hpp"
 #include "libcommon/net/nbd_client_call.hpp"
 #include "libcommon/net/nbd_client_handshake.hpp"
 
@@ -34,8 +35,8 @@ class ReplyReader {
   // Reads one reply, or one chunk of a reply. Throws ProtocolError for nonsense, std::system_error when
   // the connection ends, or nothing comes before the deadline (ETIMEDOUT).
   void read_one(Deadline deadline);
-  // Whether some of the next reply is here already.
-  bool has_more() const { return begin_ < end_; }
+  // Whether the next one is here already: read_one() will not wait.
+  bool has_one() const;
 
  private:
   void read_simple(std::uint32_t error, std::uint64_t cookie);
@@ -61,6 +62,7 @@ class ReplyReader {
   const Agreement& agreement_;
   CallTable& calls_;
   Deadline deadline_;
+  Spin spin_;
   std::vector<std::byte> buffer_;  // received, not yet read: [begin_, end_)
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

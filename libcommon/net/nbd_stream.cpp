@@ -18,10 +18,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Waking a thread on an idle CPU costs about 50 us, and the client's thread may have to be woken, too:
-// a wait that is longer than that is not worth a spin.
-constexpr std::chrono::nanoseconds kLongestSpin = 100us;
-constexpr unsigned kMostPatience = 1024;
 constexpr std::chrono::nanoseconds kReceiveAfterStop = 1s;
 constexpr int kGraceMs = 2000;   // for a peer that does not read although the stop was requested
 constexpr int kLingerMs = 200;   // for a peer that has not closed yet
@@ -89,30 +85,15 @@ long Stream::receive_spinning(Bytes into) {
   }
   auto got = receive_some(into);
   if (got >= 0) return got;
-  waiting_since_ = Clock::now();
-  if (!spin_) return -1;
-  while (Clock::now() - waiting_since_ < kLongestSpin) {
-    got = receive_some(into);
-    if (got < 0) continue;
-    patience_ = std::max(patience_ / 2, 1U);
-    return got;
-  }
-  // Nothing came: the client waits, too, or needs this very CPU. Another try gets rarer each time.
-  spin_ = false;
-  patience_ = std::min(patience_ * 2, kMostPatience);
-  return -1;
+  spin_.before_wait([&] { return (got = receive_some(into)) >= 0; });
+  return got;
 }
 
 std::size_t Stream::receive_waiting(Bytes into) {
   for (bool stopped = false;;) {
     const auto got = receive_some(into);
     if (got >= 0) {
-      // The next wait is likely to be as long as this one.
-      short_waits_ = Clock::now() - waiting_since_ < kLongestSpin ? short_waits_ + 1 : 0;
-      if (short_waits_ >= patience_) {
-        spin_ = true;
-        short_waits_ = 0;
-      }
+      spin_.after_wait();
       return static_cast<std::size_t>(got);
     }
     if (stopped) return 0;

@@ -13,6 +13,7 @@
 #include <span>
 
 #include "libcommon/base/bytes.hpp"
+#include "libcommon/base/spin.hpp"
 #include "libcommon/base/stop.hpp"
 #include "libcommon/net/socket.hpp"
 
@@ -61,10 +62,7 @@ class Stream {
   Channel& channel_;
   const Stop& stop_;
   bool socket_ = false;
-  bool spin_ = false;         // whether the next wait spins first
-  unsigned short_waits_ = 0;  // in a row
-  unsigned patience_ = 1;     // how many it takes before a spin is tried again
-  Clock::time_point waiting_since_;
+  Spin spin_;
   Clock::time_point receive_until_ = Clock::time_point::max();  // set when the stop is noticed
   std::mutex sending_;
   bool gone_ = false;  // guarded by sending_
