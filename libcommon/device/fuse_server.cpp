@@ -66,7 +66,9 @@ FuseServer::FuseServer(Backend& backend, const DeviceOptions& options)
 
 FuseServer::~FuseServer() {
   interrupt();
-  if (session_) fuse_session_destroy(session_);
+  if (!session_) return;
+  fuse_session_unmount(session_);  // has been done; but libfuse keeps a copy of the path until then
+  fuse_session_destroy(session_);
 }
 
 void FuseServer::start(const std::string& path, const std::vector<std::string>& mount_options) {

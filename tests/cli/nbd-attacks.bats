@@ -11,38 +11,35 @@ setup() {
 attack() { python3 "$ROOT/tests/cli/nbdwire.py" "$@"; }
 start() { start_server nbd-serve -l "unix:$sock" "$@"; }
 
-# Memory is not comparable when a sanitizer shadows it.
-plain_build() { [[ $BIN != *build-* ]] || skip "memory is measured in a plain build"; }
-
 @test "clients that vanish with 64 requests in flight, 100 times" {
   start memory:1M
   attack vanish "$sock" 100
   attack good "$sock"
 }
 
+# bats test_tags=memory
 @test "32 MiB promised, 1 byte sent, on 50 connections: less than 1 MB each" {
-  plain_build
   start memory:64M
   run -0 attack promise "$sock" "$server_pid" 50
   ((output < 1000000)) || { echo "$output bytes a connection"; false; }
 }
 
+# bats test_tags=memory
 @test "8 MiB all but sent on 20 connections: less than 1 MB each, and nothing is written" {
-  plain_build
   start memory:64M
   run -0 attack staged "$sock" "$server_pid" 20
   ((output < 1000000)) || { echo "$output bytes a connection"; false; }
 }
 
+# bats test_tags=memory
 @test "500 connections that say nothing: little memory, and a good client is served" {
-  plain_build
   start memory:1M
   run -0 attack half_open "$sock" "$server_pid" 500
   ((output < 100000)) || { echo "$output bytes a connection"; false; }
 }
 
+# bats test_tags=memory
 @test "a client that asks for 2000 MiB and reads nothing: memory stays, others are served" {
-  plain_build
   start memory:16M
   run -0 attack deaf "$sock" "$server_pid"
   ((output < 4000000)) || { echo "grew by $output bytes"; false; }

@@ -149,17 +149,20 @@ TEST_F(Socket, AcceptEndsWhenStopped) {
 TEST_F(Socket, AcceptWaitsOutALackOfDescriptors) {
   Listener listener(address());
   const Channel client = dial(address());
-  Stop stop;
+  Stop stop, scarce;
   testing::internal::CaptureStderr();
+  std::thread accepting([&] {
+    scarce.wait();
+    const Fd server = listener.accept(stop);
+    EXPECT_TRUE(server.valid());
+  });
+  // A thread is not started in the time of need: a sanitizer wants descriptors for that.
   rlimit before;
   ::getrlimit(RLIMIT_NOFILE, &before);
   rlimit none = before;
   none.rlim_cur = static_cast<rlim_t>(r3::duplicate(listener.fd()).get());  // the lowest that is free
   ::setrlimit(RLIMIT_NOFILE, &none);
-  std::thread accepting([&] {
-    const Fd server = listener.accept(stop);
-    EXPECT_TRUE(server.valid());
-  });
+  scarce.request();
   EXPECT_FALSE(stop.wait_for(120ms));
   ::setrlimit(RLIMIT_NOFILE, &before);
   accepting.join();
