@@ -102,7 +102,7 @@ demo:
 
 bench:
 	scripts/install-deps build bench
-	+$(MAKE) all aids
+	+$(MAKE) all aids $(BUILD)/tests/bench/grpc/grpc-load
 	BIN=$(BUILD) tests/bench/run
 
 # Looks for new inputs with clang's fuzzer, FUZZ_TIME seconds for each parser.
@@ -116,6 +116,16 @@ fuzz:
 $(BUILD)/fuzzer/%: $(BUILD)/tests/fuzz/%.o $(lib)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+
+# The peer that r3 is measured against.
+grpc_pb := $(BUILD)/tests/bench/grpc/read_at
+$(grpc_pb).pb.cc: tests/bench/grpc/read_at.proto
+	@mkdir -p $(@D)
+	protoc -I $(<D) --cpp_out=$(@D) --grpc_out=$(@D) --plugin=protoc-gen-grpc=$$(command -v grpc_cpp_plugin) $<
+
+$(BUILD)/tests/bench/grpc/grpc-load: tests/bench/grpc/grpc-load.cpp $(grpc_pb).pb.cc
+	$(CXX) -std=c++20 $(OPT) -pthread -I $(@D) $< $(grpc_pb).pb.cc $(grpc_pb).grpc.pb.cc \
+	  $$(pkg-config --cflags --libs grpc++ protobuf) -o $@
 
 completions: all
 	BIN=$(BUILD) scripts/gen-completions completions

@@ -3,7 +3,9 @@
 // thread keeps DEPTH reads or DEPTH threads' writes in flight. With `background`, long background reads fill
 // the link meanwhile and the times are those of lone demand reads. Prints one line of JSON.
 //
-//   r3-load plain|encrypted unix|tcp read|write|background BLOCK DEPTH SECONDS
+//   r3-load plain|encrypted unix|tcp read|write|background BLOCK DEPTH SECONDS [LISTEN CONNECT]
+//
+// LISTEN and CONNECT: addresses of the server and of a proxy before it.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -116,7 +118,10 @@ int run_load(const std::vector<std::string>& args) {
     policy.keys = ServerKeys{{}, security.keys.psk, false};
   }
   R3Server server({{"", &memory, false, false}}, {});
-  Listener listener(parse_address(args[1] == "tcp" ? "tcp://127.0.0.1:0" : "unix:@r3-load"));
+  const bool through = args.size() == 8;
+  Listener listener(parse_address(through ? args[6]
+                                  : args[1] == "tcp" ? "tcp://127.0.0.1:0" : "unix:@r3-load"));
+  const Address address = through ? parse_address(args[7]) : listener.address();
   TaskGroup threads;
   threads.spawn([&] {
     Fd fd = listener.accept(threads.stop());
@@ -126,7 +131,7 @@ int run_load(const std::vector<std::string>& args) {
   });
   const auto seconds = std::chrono::duration<double>(std::stod(args[5]));
   {
-    R3Client client(r3_dial(listener.address(), security, 10s), {});
+    R3Client client(r3_dial(address, security, 10s), {});
     Load load{parse_size(args[3]), static_cast<unsigned>(std::stoul(args[4])),
               Clock::now() + std::chrono::duration_cast<Clock::duration>(seconds)};
     const double before = cpu_seconds();
@@ -155,8 +160,9 @@ int run_load(const std::vector<std::string>& args) {
 }  // namespace r3
 
 int main(int argc, char** argv) {
-  if (argc != 7) {
-    std::fputs("usage: r3-load plain|encrypted unix|tcp read|write|background BLOCK DEPTH SECONDS\n", stderr);
+  if (argc != 7 && argc != 9) {
+    std::fputs("usage: r3-load plain|encrypted unix|tcp read|write|background BLOCK DEPTH SECONDS"
+               " [LISTEN CONNECT]\n", stderr);
     return 2;
   }
   return r3::run_load({argv + 1, argv + argc});

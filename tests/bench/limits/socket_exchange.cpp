@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the socket itself can do: messages of NBD's sizes go back and forth between two processes, and
-// nobody looks at them. Prints one line of JSON as nbd-load does.
+// nobody looks at them. Prints one line of JSON as nbd-load does, with the CPU time of both processes.
 //
 //   socket_exchange unix|tcp read|write BLOCK DEPTH SECONDS
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,13 @@ struct Sizes {
   std::size_t request;
   std::size_t reply;
 };
+
+double cpu_seconds(int who) {
+  rusage used{};
+  ::getrusage(who, &used);
+  return static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+         static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
+}
 
 SocketPair tcp_pair() {
   Stop never;
@@ -89,7 +97,9 @@ int exchange(char** argv) {
   const double ops = ask(pair.ours.get(), sizes, parse_number(argv[4], 4096), std::stod(argv[5]));
   pair.ours.reset();
   ::waitpid(child, nullptr, 0);
-  const auto line = Json().add("ops", ops).add("mb", ops * static_cast<double>(block) * 1e-6);
+  const double cpu = cpu_seconds(RUSAGE_SELF) + cpu_seconds(RUSAGE_CHILDREN);
+  const auto line = Json().add("ops", ops).add("mb", ops * static_cast<double>(block) * 1e-6)
+                        .add("cpu_us", cpu / (ops * std::stod(argv[5])) * 1e6);
   std::printf("%s\n", line.text().c_str());
   return 0;
 }
