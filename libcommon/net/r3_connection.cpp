@@ -260,7 +260,8 @@ void R3Connection::pump() {
   }
 }
 
-// Appends the next piece of the first job, or hands the job over. Long ones take turns.
+// Appends the next piece of the first job, or hands the job over. Long ones take turns; background ones
+// are whole one after the other, in the order in which they were wanted.
 bool R3Connection::send_piece(Jobs& queue) {
   const auto job = queue.begin();
   const auto length = std::min(job->request.length - job->done, kPiece);
@@ -280,7 +281,7 @@ bool R3Connection::send_piece(Jobs& queue) {
   if (job->done == job->request.length) {
     account(job->request, false);
     queue.erase(job);
-  } else {
+  } else if (&queue == &long_) {
     queue.splice(queue.end(), queue, job);
   }
   return true;

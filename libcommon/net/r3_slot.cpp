@@ -58,8 +58,12 @@ void R3Slot::start(R3Call& call, bool more) {
       calls_.resize(std::min<std::uint32_t>(limits.max_requests, kMostCalls));
       for (std::uint32_t i = 0; i < calls_.size(); ++i) free_.push_back(i);
     }
+    // What is in the background leaves a part of the credits to what is not.
+    const bool background = (call.request.flags & kBackground) != 0;
+    const std::size_t reserved = background ? calls_.size() / 4 : 0;
+    const std::uint64_t most = background ? limits.max_bytes / 4 * 3 : limits.max_bytes;
     const auto has_credit = [&] {
-      return !free_.empty() && (bytes_ == 0 || bytes_ + bytes <= limits.max_bytes);
+      return free_.size() > reserved && (bytes_ == 0 || bytes_ + bytes <= most);
     };
     if (!has_credit()) {
       lock.unlock();

@@ -165,5 +165,10 @@ int main(int argc, char** argv) {
                " [LISTEN CONNECT]\n", stderr);
     return 2;
   }
-  return r3::run_load({argv + 1, argv + argc});
+  try {
+    return r3::run_load({argv + 1, argv + argc});
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "r3-load: %s\n", error.what());
+    return 1;
+  }
 }

@@ -76,13 +76,13 @@ class Calls(Group):
 
 class Demand(Group):
     """A read of 4 KiB now and then, while long background reads fill a link of 1 Gbit/s and 10 ms round
-    trip; beside it the same link without them."""
-    name, title, ours = "r3-demand", "r3: demand reads, 1 Gbit/s, 10 ms", "full link"
+    trip, before which 128 KiB wait at most (1 ms); beside it the same link without them."""
+    name, title, ours = "r3-demand", "r3: demand reads, 1 Gbit/s, 10 ms, queue 128 KiB", "full link"
 
     def start(self):
         self.proxy, self.server = f"unix:{self.directory}/p", f"unix:{self.directory}/s"
         self.serve([f"{BIN}/tests/fault/faultproxy", "-l", self.proxy, "-c", self.server,
-                    "--rate", "1G", "--delay", "5ms"], self.proxy)
+                    "--rate", "1G", "--delay", "5ms", "--queue", "128K"], self.proxy)
 
     def round(self, seconds):
         seconds = max(2, seconds)  # some hundred reads, for a p99

@@ -57,6 +57,7 @@ void declare_link(Tool& tool, Settings& settings) {
              [&shape](const std::string& t) { shape.delay = parse_delay(t); });
   set.parsed("--rate", "BITS", "Bits a second each way: 100M, 1G",
              [&shape](const std::string& t) { shape.bits_per_second = parse_rate(t); });
+  set.size("--queue", shape.queue, "With --rate: bytes that wait before the link");
   set.size("--segment", shape.segment, "Hand over at most SIZE bytes at once");
   set.parsed("--slow-loris", "TIME", "Hand over one byte each TIME", [&shape](const std::string& t) {
     shape.segment = 1;

@@ -102,6 +102,7 @@ std::size_t Lane::limit() const {
   if (shape_.bits_per_second <= 0) return 64 * MiB;
   const double delay = static_cast<double>(shape_.delay.load(std::memory_order_relaxed));
   const double on_the_way = shape_.bits_per_second / 8e9 * delay;
+  if (shape_.queue > 0) return static_cast<std::size_t>(on_the_way) + shape_.queue;
   return std::max<std::size_t>(256 * KiB, static_cast<std::size_t>(2 * on_the_way) + 64 * KiB);
 }
 

@@ -21,6 +21,7 @@ inline constexpr Nanoseconds kNever = INT64_MAX;
 struct Shape {
   std::atomic<Nanoseconds> delay{0};  // one way
   double bits_per_second = 0;         // 0: as fast as it goes
+  std::size_t queue = 0;              // bytes that wait before the link; 0: as many as it holds
   std::size_t segment = 0;            // most bytes handed over at once; 0: any number
   Nanoseconds pause = 0;              // between two segments (slow loris)
 };
