@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{10'000};
+constexpr std::chrono::milliseconds kGreetingTime{15'000};
 constexpr std::size_t kReplayAhead = 16;  // changes sent before their answers are read, in the end
 
 double random_fraction() {
@@ -41,9 +42,9 @@ struct R3Slot::Dialling {
 
   // ms that may pass without a byte.
   int patience() const {
-    const auto left = std::max(Clock::duration(0), until - Clock::now());
-    return static_cast<int>(std::min<std::int64_t>(
-        slot.longest_silence(), std::chrono::duration_cast<std::chrono::milliseconds>(left).count()));
+    if (until == Clock::time_point::max()) return slot.longest_silence();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
+    return static_cast<int>(std::clamp(left, std::chrono::milliseconds(0), kGreetingTime).count());
   }
 
   void send(Header header, ConstBytes payload) {

@@ -10,7 +10,7 @@
 namespace r3 {
 
 R3Session::R3Session(R3Dial dial, const R3ClientOptions& options)
-    : dial_(std::move(dial)), options_(options) {
+    : dial_(std::move(dial)), options_(options), unflushed_(options.replay_limit) {
   if (::getrandom(id_.data(), id_.size(), 0) != static_cast<ssize_t>(id_.size()))
     fail(errno, "getrandom");
 }
@@ -48,7 +48,7 @@ void R3Session::welcomed(const wire::Welcome& welcome, const Replay& replay) {
   if (welcome.verifier == verifier_) return;
   if (welcome.verifier != replaying_to_) replayed_ = 0;
   replaying_to_ = welcome.verifier;
-  replay(unflushed_, replayed_);
+  replay(unflushed_.changes(), replayed_);
   verifier_ = welcome.verifier;
 }
 
@@ -78,25 +78,27 @@ bool R3Session::keep(const wire::Header& request, ConstBytes data, std::uint64_t
                      bool& full) {
   std::lock_guard lock(mutex_);
   if (verifier != verifier_) return false;
-  unflushed_.push_back({request, {data.begin(), data.end()}});
-  unflushed_.back().request.flags &= static_cast<std::uint8_t>(~wire::kFast);
-  kept_bytes_ += data.size() + sizeof(Unflushed);
-  full = kept_bytes_ > options_.replay_limit;
+  ++changes_;
+  if (welcome_.instance != 0) return true;  // nobody makes changes again to what is lost as a whole
+  wire::Header again = request;
+  again.flags &= static_cast<std::uint8_t>(~wire::kFast);
+  unflushed_.push(again, data);
+  full = unflushed_.full();
   return true;
 }
 
 std::optional<std::uint64_t> R3Session::flush_point() {
   std::lock_guard lock(mutex_);
-  if (unflushed_.empty()) return std::nullopt;
-  return first_ + unflushed_.size();
+  if (durable_ == changes_) return std::nullopt;
+  return changes_;
 }
 
 bool R3Session::flushed(std::uint64_t point, std::uint64_t verifier) {
   std::lock_guard lock(mutex_);
   if (verifier != verifier_) return false;
-  for (; first_ < point; ++first_) {
-    kept_bytes_ -= unflushed_.front().data.size() + sizeof(Unflushed);
-    unflushed_.pop_front();
+  for (; durable_ < point; ++durable_) {
+    if (unflushed_.empty()) continue;
+    unflushed_.pop();
     if (replayed_ > 0) --replayed_;
   }
   return true;

@@ -11,16 +11,9 @@
 
 #include "libcommon/net/r3_client.hpp"
 #include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/r3_unflushed.hpp"
 
 namespace r3 {
-
-// A change that the server has answered, and no flush since then.
-struct Unflushed {
-  wire::Header request;
-  std::vector<std::byte> data;  // of a WRITE
-
-  std::uint64_t size() const { return request.length | std::uint64_t{request.aux} << 32; }
-};
 
 class R3Session {
  public:
@@ -68,9 +61,9 @@ class R3Session {
   std::uint64_t verifier_ = 0;        // guarded by mutex_
   std::uint64_t replaying_to_ = 0;    // guarded by mutex_: the verifier of the server that has
   std::size_t replayed_ = 0;          // guarded by mutex_: so many of unflushed_ already
-  std::deque<Unflushed> unflushed_;   // guarded by mutex_
-  std::uint64_t first_ = 0;           // guarded by mutex_: the number of unflushed_.front()
-  std::uint64_t kept_bytes_ = 0;      // guarded by mutex_
+  UnflushedLog unflushed_;            // guarded by mutex_: empty if a restart loses everything
+  std::uint64_t changes_ = 0;         // guarded by mutex_: answered so far
+  std::uint64_t durable_ = 0;         // guarded by mutex_: of these, and not in unflushed_ any more
   struct Range { std::uint64_t offset, length; };
   std::vector<Range> changing_;       // guarded by mutex_
   std::condition_variable changed_;

@@ -117,7 +117,7 @@ int run_load(const std::vector<std::string>& args) {
     security.keys.psk = SecretKey::generate();
     policy.keys = ServerKeys{{}, security.keys.psk, false};
   }
-  R3Server server({{"", &memory, false, false}}, {});
+  R3Server server({{"", &memory, false, true}}, {});
   const bool through = args.size() == 8;
   Listener listener(parse_address(through ? args[6]
                                   : args[1] == "tcp" ? "tcp://127.0.0.1:0" : "unix:@r3-load"));
