@@ -79,6 +79,16 @@ bool PeerKeys::knows(const PublicKey& key) const {
                      [&](const Peer& peer) { return same(peer.key, key); });
 }
 
+bool PeerKeys::same_rights(const PublicKey& key, const PeerKeys& other) const {
+  const auto rights = [&](const PeerKeys& keys) {
+    std::vector<std::pair<bool, std::string>> lines;
+    for (const Peer& peer : keys.peers_)
+      if (same(peer.key, key)) lines.emplace_back(peer.writable, peer.exports);
+    return lines;
+  };
+  return rights(*this) == rights(other);
+}
+
 const Peer* PeerKeys::find(const PublicKey& key, const std::string& export_name) const {
   for (const Peer& peer : peers_)
     if (same(peer.key, key) && ::fnmatch(peer.exports.c_str(), export_name.c_str(), 0) == 0)

@@ -32,6 +32,8 @@ class PeerKeys {
 
   // Whether any line has the key: false after a reload means that its connections are to be cut.
   bool knows(const PublicKey& key) const;
+  // Whether the key has the same lines in both, but for its name.
+  bool same_rights(const PublicKey& key, const PeerKeys& other) const;
   // The line that lets the key use the export, or none.
   const Peer* find(const PublicKey& key, const std::string& export_name) const;
   const std::vector<Peer>& peers() const { return peers_; }

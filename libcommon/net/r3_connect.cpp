@@ -96,7 +96,7 @@ R3Accepted r3_accept(Channel channel, const std::shared_ptr<const R3Policy>& pol
   if (stream.read_full(preamble) < preamble.size()) fail(ECONNRESET, "preamble");
   if (as_text(preamble) == plain_preamble()) {
     if (!policy->plain) throw ProtocolError("plain mode is not allowed here");
-    return {make_plain_link(std::move(channel)), true, {}, {}};
+    return {make_plain_link(std::move(channel)), true, {}, {}, false};
   }
   if (!policy->keys) throw ProtocolError("not the beginning of r3 in plain mode");
   Resumed whole(preamble, stream);
@@ -104,7 +104,18 @@ R3Accepted r3_accept(Channel channel, const std::shared_ptr<const R3Policy>& pol
   R3Peer peer = permissions(policy, session);
   const auto key = session.pattern == NoisePattern::xk || session.pattern == NoisePattern::xk_psk0
                        ? session.peer : std::nullopt;
-  return {make_secure_link(make_plain_link(std::move(channel)), session), false, std::move(peer), key};
+  const bool with_psk =
+      session.pattern == NoisePattern::nn_psk0 || session.pattern == NoisePattern::xk_psk0;
+  return {make_secure_link(make_plain_link(std::move(channel)), session), false, std::move(peer), key,
+          with_psk};
+}
+
+bool same_rights(const std::optional<PublicKey>& key, bool with_psk, const R3Policy& one,
+                 const R3Policy& other) {
+  if (key && !one.peers.same_rights(*key, other.peers)) return false;
+  if (!with_psk) return true;
+  return other.keys && other.keys->psk &&
+         std::ranges::equal(one.keys->psk.bytes(), other.keys->psk.bytes());
 }
 
 }  // namespace r3

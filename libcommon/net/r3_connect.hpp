@@ -36,7 +36,12 @@ struct R3Accepted {
   bool sums = true;
   R3Peer peer;
   std::optional<PublicKey> key;  // the client's, proven
+  bool with_psk = false;         // it knew the pre-shared key
 };
+
+// Whether what was accepted under one policy would be under the other, with the same rights.
+bool same_rights(const std::optional<PublicKey>& key, bool with_psk, const R3Policy& one,
+                 const R3Policy& other);
 
 // The server's side of the opening, within `time` in all. Throws ProtocolError for what the policy does not
 // accept (the peer gets no answer), std::system_error when the connection is lost.

@@ -101,8 +101,8 @@ bool R3Gate::enter(const R3Accepted& one, std::list<Live>::iterator& place, cons
   std::lock_guard lock(mutex_);
   if (live_.size() >= options_.max_connections) return false;
   // The policy may have changed during the handshake.
-  if (policy_.get() != &policy && one.key && !policy_->peers.knows(*one.key)) return false;
-  place = live_.insert(live_.end(), {one.link.get(), one.key});
+  if (!same_rights(one.key, one.with_psk, policy, *policy_)) return false;
+  place = live_.insert(live_.end(), {one.link.get(), one.key, one.with_psk});
   return true;
 }
 
@@ -140,9 +140,9 @@ void R3Gate::serve(Channel channel, const Stop& stop) {
 
 void R3Gate::set_policy(std::shared_ptr<const R3Policy> policy) {
   std::lock_guard lock(mutex_);
-  policy_ = std::move(policy);
+  policy_.swap(policy);
   for (const Live& one : live_)
-    if (one.key && !policy_->peers.knows(*one.key)) one.link->shut_down();
+    if (!same_rights(one.key, one.with_psk, *policy, *policy_)) one.link->shut_down();
 }
 
 unsigned R3Gate::connected() const {

@@ -38,7 +38,7 @@ class R3Gate {
   // One connection that is there already, until it ends.
   void serve_one(Channel channel, const Stop& stop);
 
-  // From now on. Connections whose key it does not know are cut.
+  // From now on. Connections whose key is gone or has other rights are cut; who still may comes again.
   void set_policy(std::shared_ptr<const R3Policy> policy);
   unsigned connected() const;
 
@@ -47,6 +47,7 @@ class R3Gate {
   struct Live {
     Link* link;
     std::optional<PublicKey> key;
+    bool with_psk;
   };
   struct Silent {
     Fd fd;

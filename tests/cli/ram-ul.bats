@@ -46,14 +46,24 @@ load ../helper
   chmod 600 ./*.key
   server=$("$BIN/r3-key" pub <server.key) client=$("$BIN/r3-key" pub <client.key)
   echo "$client alice rw *" >peers
-  start_server ram-ul -l "unix:$PWD/s" --key-file server.key --peer-keys peers 1M
-  upstream=$server_pid
+  start_server ram-ul -l "unix:$PWD/s" --events-fd 7 --key-file server.key --peer-keys peers 1M 7>server-1.events
+  upstream=$server_pid upstream_err=$server_err
   region="r3+unix:///?socket=$PWD/s&server-key=$server"
   run -1 timeout -k 1 5 "$BIN/ram-ul" -l "unix:$PWD/t" "r3+unix:///?socket=$PWD/s"
   run -1 timeout -k 1 5 "$BIN/ram-ul" -l "unix:$PWD/t" "$region"
   start_server ram-ul -l "unix:$PWD/t" --events-fd 7 "$region&key-file=client.key" 7>events
+  # Another right is another connection; what is wrong in the file changes nothing.
+  echo "$client alice ro *" >peers
+  kill -HUP "$upstream"
+  eventually grep -q '"event":"disconnected"' server-1.events
+  : >server-1.events
+  echo nonsense >peers
+  kill -HUP "$upstream"
+  eventually grep -q "peers" "$upstream_err"
+  start_server ram-ul -l "unix:$PWD/v" "$region&key-file=client.key"
   : >peers
   kill -HUP "$upstream"
+  eventually grep -q '"event":"disconnected"' server-1.events
   cut_off() { run -1 timeout -k 1 2 "$BIN/ram-ul" -l "unix:$PWD/u" "$region&key-file=client.key"; }
   eventually cut_off
   kill -0 "$upstream"

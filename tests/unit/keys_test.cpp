@@ -184,6 +184,18 @@ TEST(PeerKeys, GiveTheFirstLineThatFits) {
   EXPECT_FALSE(keys.knows(SecretKey::generate().public_key()));
 }
 
+TEST(PeerKeys, TellWhoHasOtherRights) {
+  const auto key = SecretKey::generate().public_key();
+  const auto lines = [&](const std::string& rest) {
+    return r3::PeerKeys::parse(r3::to_text(key) + ' ' + rest + '\n', "test");
+  };
+  const auto before = lines("alice rw a*");
+  EXPECT_TRUE(before.same_rights(key, lines("alicia rw a*"))) << "a name is no right";
+  EXPECT_FALSE(before.same_rights(key, lines("alice ro a*")));
+  EXPECT_FALSE(before.same_rights(key, lines("alice rw b*")));
+  EXPECT_FALSE(before.same_rights(key, r3::PeerKeys()));
+}
+
 TEST(PeerKeys, SayWhichLineIsWrong) {
   const std::string key = r3::to_text(counting_key().public_key());
   const auto refused = [](const std::string& text) {
