@@ -91,6 +91,8 @@ R3Client::~R3Client() = default;
 std::uint64_t R3Client::size() const { return session_->welcome().size; }
 std::uint64_t R3Client::block_size() const { return session_->welcome().block_size; }
 
+std::uint64_t R3Client::instance() const { return session_->welcome().instance; }
+
 bool R3Client::read_only() const {
   return session_->options().read_only || (session_->welcome().flags & kWelcomeReadOnly) != 0;
 }

@@ -57,6 +57,8 @@ class R3Client : public Backend {
   std::uint64_t size() const override;
   std::uint64_t block_size() const override;
   bool read_only() const override;
+  // Of the content: another one when the server has lost it; 0: it outlives the server.
+  std::uint64_t instance() const;
   void read_at(Bytes into, std::uint64_t offset) override;
   void write_at(ConstBytes from, std::uint64_t offset) override;
   void flush() override;

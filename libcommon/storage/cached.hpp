@@ -61,6 +61,8 @@ class Cached : public Backend {
   ConstBytes borrow(std::uint64_t offset, std::uint64_t length) override;
   void abandon() noexcept override;
 
+  // What flush() promises from now on.
+  void promise(CachedSync sync) { sync_ = sync; }
   // Everything that was written before is durable on the remote, whatever flush() promises.
   void push() { pusher_.flush(); }
   bool wait_until_clean(const Stop& stop) { return pusher_.wait_until_clean(stop); }
@@ -75,7 +77,7 @@ class Cached : public Backend {
   Backend& remote_;
   CacheStore& store_;
   PullSource& source_;
-  const CachedSync sync_;
+  std::atomic<CachedSync> sync_;
   CachedChunks chunks_;
   std::atomic<std::uint64_t> missed_{0};
   Puller puller_;

@@ -34,7 +34,9 @@ CachedChunks::CachedChunks(Backend& remote, CacheStore& store, std::uint64_t chu
       map_(remote.size(), chunk, store),
       asides_(chunk, kAsides),
       capacity_(std::max(capacity / chunk + (capacity >= remote.size() ? 1 : 0), ChunkMap::kGroup)),
-      used_(map_.groups()) {}
+      used_(map_.groups()) {
+  store_.attach(map_);
+}
 
 bool CachedChunks::has_room(std::uint64_t count) const {
   return map_.present_count() + count <= capacity_;
@@ -166,7 +168,7 @@ void CachedChunks::change(CachedChange change) {
     const CachedChange now{change.data.empty() ? ConstBytes{} : change.data.first(part),
                            change.offset, part};
     for (;;) {
-      const Outcome outcome = change_group(now, true);
+      const Outcome outcome = change_if_kept(now);
       if (outcome.needs == Needs::nothing) break;
       do_what_it_needs(outcome, map_.touched(now.offset, now.length));
     }
@@ -175,12 +177,27 @@ void CachedChunks::change(CachedChange change) {
   }
 }
 
+// A disk that is full is a cache that is full, as long as something can be given up for it.
+CachedChunks::Outcome CachedChunks::change_if_kept(const CachedChange& part) {
+  try {
+    return change_group(part, true);
+  } catch (const std::system_error& error) {
+    if (error.code().value() != ENOSPC) throw;
+    if (map_.dirty_count() == 0 && evict(ChunkMap::kGroup) == 0) throw;
+    return {Needs::room, 0, ChunkMap::kGroup};
+  }
+}
+
 bool CachedChunks::try_change(CachedChange change) {
   while (change.length > 0) {
     const auto group_end = map_.group_end(change.offset / map_.chunk()) * map_.chunk();
     const auto part = std::min(change.length, group_end - change.offset);
-    if (change_group({change.data.first(part), change.offset, part}, false).needs != Needs::nothing)
-      return false;
+    try {
+      if (change_group({change.data.first(part), change.offset, part}, false).needs != Needs::nothing)
+        return false;
+    } catch (const std::system_error&) {
+      return false;  // what it is, the call that may wait finds out
+    }
     change = {change.data.subspan(part), change.offset + part, change.length - part};
   }
   return true;

@@ -122,6 +122,7 @@ class CachedChunks {
   std::size_t read_present(Bytes into, std::uint64_t offset, bool wait);
   std::size_t fetch(Bytes into, std::uint64_t offset);
   Outcome change_group(const CachedChange& part, bool wait);
+  Outcome change_if_kept(const CachedChange& part);
   Outcome check_change(const ChunkRun& run, const ChunkRun& filled);
   void store_change(const CachedChange& part, const ChunkRun& run);
   void do_what_it_needs(const Outcome& outcome, const ChunkRun& run);

@@ -149,7 +149,7 @@ std::uint64_t CachedChunks::drop_clean(const ChunkRun& group) {
                               map_.dirty.next_set(at, group.end()));
     const ChunkRun run{at, end - at};
     at = std::max(end, at + 1);
-    if (run.count == 0 || flights_.overlaps(run)) continue;
+    if (run.count == 0 || flights_.overlaps(run) || !store_.may_drop(run.first, run.count)) continue;
     map_.drop_present(run);
     store_.drop(map_.offset_of(run.first), map_.length_of(run));
     freed += run.count;

@@ -117,7 +117,10 @@ void Pusher::push_epoch() {
   try {
     do send_all();
     while (!chunks_.close_epoch());
-    if (chunks_.map().dirty_count() > 0) chunks_.remote().flush();
+    if (chunks_.map().dirty_count() > 0) {
+      chunks_.store().sync_data();
+      chunks_.remote().flush();
+    }
   } catch (...) {
     chunks_.end_epoch(false);
     throw;

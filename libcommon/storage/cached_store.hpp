@@ -17,9 +17,14 @@
 
 namespace r3 {
 
+class ChunkMap;
+
 class CacheStore {
  public:
   virtual ~CacheStore() = default;
+
+  // The owner's map and locks, before anything else is called.
+  virtual void attach(ChunkMap&) {}
 
   // Words of the bitmaps, a bit for each chunk.
   virtual std::span<std::uint64_t> present_words() = 0;
@@ -43,7 +48,12 @@ class CacheStore {
   // Called before clean chunks become absent, with no lock held; nothing else is dropped until the next
   // call. May wait.
   virtual void prepare_drop(std::uint64_t, std::uint64_t) {}
+  // Whether the chunks were prepared and may be dropped, with their group's lock held.
+  virtual bool may_drop(std::uint64_t, std::uint64_t) { return true; }
 
+  // The bytes that were written before the call outlive a power loss when it returns. Before an epoch ends:
+  // else an older copy here could be pushed over what the remote has already made durable.
+  virtual void sync_data() {}
   // All that was written and marked before the call outlives a power loss when it returns.
   virtual void sync() {}
 };
