@@ -12,8 +12,27 @@ mount_fails() { # STATUS WORDS ARGS...: ends with STATUS, one line on stderr tha
 
 setup() { cd "$BATS_TEST_TMPDIR"; }
 
-@test "without --direct it says what is missing" {
-  mount_fails 2 --direct memory:4K disk
+@test "impossible options of a managed mount" {
+  mount_fails 2 --chunk-size --chunk-size 5000 memory:4K disk
+  mount_fails 2 --chunk-size --chunk-size 2M memory:4K disk
+  mount_fails 2 --cache-size --cache-size 1M memory:4K disk
+  mount_fails 2 --sync --sync later memory:4K disk
+  mount_fails 2 "needs --cache" --sync local memory:4K disk
+  mount_fails 2 --pull-first --pull-first --no-pull memory:4K disk
+  mount_fails 2 --cache --direct --cache c memory:4K disk
+  [ ! -e disk ] && [ ! -e c ]
+}
+
+@test "a cache that is none, or of something else, is refused and left alone" {
+  head -c 100000 /dev/urandom >foreign
+  cp foreign before
+  mount_fails 1 "no cache" --cache foreign memory:1M disk
+  cmp foreign before
+  mkdir directory
+  mount_fails 1 directory --cache directory memory:1M disk
+  mount_fails 1 missing/cache --cache missing/cache memory:1M disk
+  : >file
+  truncate -s 1M file
   [ ! -e disk ]
 }
 

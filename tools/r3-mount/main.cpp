@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes a region a local file or block device, for as long as it runs.
+#include <atomic>
 #include <stdexcept>
 
 #include "libcommon/base/log.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/driver.hpp"
 #include "libcommon/net/region.hpp"
+#include "tools/r3-mount/managed.hpp"
 #include "tools/r3-mount/owner.hpp"
 
 namespace {
@@ -15,7 +17,8 @@ using namespace r3;
 constexpr About kAbout{
     "r3-mount",
     "Make a region a local file or block device",
-    "r3-mount --direct nbd://server/disk /tmp/disk\n"
+    "r3-mount r3://server/ /tmp/disk\n"
+    "r3-mount --cache /var/cache/disk nbd://server/disk --run sqlite3 /tmp/disk\n"
     "r3-mount --direct --driver loop memory:1G --run sh -c 'mkfs.ext4 $R3_PATH'\n"
     "r3-mount --list-drivers",
 };
@@ -29,6 +32,7 @@ struct Options {
   std::string owner;
   DeviceOptions device;
   RegionOptions open;
+  ManagedOptions managed;
 };
 
 void declare(Tool& tool, Options& options) {
@@ -52,6 +56,7 @@ void declare(Tool& tool, Options& options) {
   set.flag("--force", options.device.force, "hide a file that is not empty");
   set.flag("--list-drivers", options.list_drivers, "try each driver, say what is missing");
   tool.run_option();
+  declare_managed(set, options.managed);
 }
 
 // Exit status 3 if no driver can be used here.
@@ -70,8 +75,9 @@ int list_drivers(Tool& tool) {
 
 void check_usage(Options& options) {
   if (options.region.empty()) throw std::invalid_argument("REGION is missing: see --help");
-  if (!options.direct)
-    throw std::invalid_argument("--direct is needed: only direct mounts exist so far");
+  check_managed(options.managed);
+  if (options.direct && options.managed.on_disk())
+    throw std::invalid_argument("--cache: a direct mount has none");
   const Owner owner = options.owner.empty() ? Owner{} : parse_owner(options.owner);
   options.device.owner = owner.user;
   options.device.group = owner.group;
@@ -86,29 +92,61 @@ Json status_of(const Device& device, const Backend& backend) {
       .add("waiting", now.waiting).add("lost_bytes", now.lost_bytes);
 }
 
+// What the application wrote goes to the region while the device can still be used, then the rest.
+void end(Device& device, Managed* managed, const Options& options) {
+  if (managed) managed->push_at_end(options.device.grace);
+  try {
+    device.detach();
+  } catch (const std::system_error& error) {
+    if (!managed || managed->unpushed() == 0) throw;
+    log_error(error.what());
+  }
+  if (managed) managed->close();
+}
+
 int serve(Tool& tool, Options& options) {
   if (options.list_drivers) return list_drivers(tool);
   check_usage(options);
   options.open.read_only = options.device.read_only;
   options.device.on_ended = [&tool] { tool.stop().request(); };
   options.open.stop = &tool.stop();
-  options.open.on_change = [&tool](bool connected) {
-    tool.events().send(Json().add("event", connected ? "reconnected" : "disconnected"));
+  std::atomic<bool> connected{true};
+  options.open.on_change = [&](bool now) {
+    connected = now;
+    tool.events().send(Json().add("event", now ? "reconnected" : "disconnected"));
   };
 
-  const std::unique_ptr<Backend> backend = open_region(parse_region(options.region), options.open);
-  options.device.read_only |= backend->read_only();
-  const std::unique_ptr<Device> device = attach_device(options.driver, *backend, options.device);
-  tool.control().on("status", [&] { return status_of(*device, *backend); });
-  tool.control().on("flush", [&] { device->flush(); return Json().add("flushed", true); });
+  const Region named = parse_region(options.region);
+  const std::unique_ptr<Backend> region = open_region(named, options.open);
+  options.device.read_only |= region->read_only();
+  std::unique_ptr<Managed> managed;
+  if (!options.direct)
+    managed = std::make_unique<Managed>(*region, to_text(named), options.managed, tool);
+  if (managed && !managed->ready()) return kDone;
+  Backend& backend = managed ? managed->backend() : *region;
+  const std::unique_ptr<Device> device = attach_device(options.driver, backend, options.device);
+  tool.control().on("status", [&] {
+    Json status = status_of(*device, backend).add("connected", connected.load());
+    if (managed) status.add_all(managed->status());
+    return status;
+  });
+  tool.control().on("flush", [&] {
+    device->flush();
+    if (managed) managed->push();
+    return Json().add("flushed", true);
+  });
+  if (managed) managed->add_words(tool.control());
 
-  tool.on_forced_exit([&] { log_warning(device->path() + ": what was not flushed is lost"); });
+  tool.on_forced_exit([&] {
+    log_warning(device->path() + ": " +
+                (managed ? managed->last_words() : std::string("what was not flushed is lost")));
+  });
   if (!tool.json()) tool.print(device->path());
   tool.events().send(Json().add("event", "attached").add("path", device->path())
-                         .add("size", backend->size()));
+                         .add("size", backend.size()));
   tool.ready();
   const int status = tool.serve_until_stopped({"R3_PATH=" + device->path()});
-  device->detach();
+  end(*device, managed.get(), options);
   return status;
 }
 

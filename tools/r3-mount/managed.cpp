@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/r3-mount/managed.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <stdexcept>
+#include <vector>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/base/log.hpp"
+#include "libcommon/base/sizes.hpp"
+#include "libcommon/device/watchdog.hpp"
+#include "libcommon/storage/pull_order.hpp"
+#include "libcommon/storage/read_ahead.hpp"
+
+namespace r3 {
+namespace {
+
+constexpr std::uint64_t kLeastChunk = 4 * KiB;
+constexpr std::uint64_t kMostChunk = 1 * MiB;
+constexpr std::uint64_t kReadAhead = 16 * MiB;  // what a link of 10 Gbit/s holds in 13 ms
+
+CachedSync parse_sync(const std::string& text) {
+  if (text == "remote") return CachedSync::remote;
+  if (text == "local") return CachedSync::local;
+  if (text == "none") return CachedSync::none;
+  throw std::invalid_argument("--sync: '" + text + "': remote, local or none is accepted");
+}
+
+std::uint64_t half_of_memory() {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) / 2 *
+         static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::uint64_t chunk_for(const Backend& region, const ManagedOptions& options) {
+  if (options.chunk_size != 0) return options.chunk_size;
+  return std::clamp(region.block_size(), kLeastChunk, kMostChunk);
+}
+
+std::unique_ptr<PullSource> make_source(std::uint64_t size, const ManagedOptions& options) {
+  std::vector<std::unique_ptr<PullSource>> layers;
+  layers.push_back(std::make_unique<ReadAhead>(size, kReadAhead));
+  if (!options.no_pull)
+    layers.push_back(
+        std::make_unique<PullOrder>(size, std::vector<PullRange>{}, PullRest::sequential));
+  return std::make_unique<PullLayers>(std::move(layers));
+}
+
+CachedOptions cached_options(const Backend& region, const ManagedOptions& options, Tool& tool) {
+  CachedOptions cached;
+  cached.chunk = chunk_for(region, options);
+  cached.capacity = options.cache_size != 0    ? options.cache_size
+                    : !options.on_disk() ? half_of_memory()
+                                            : ~0ULL;
+  cached.sync = parse_sync(options.sync);
+  cached.pull.workers = options.pull_workers;
+  cached.pull.rate = options.pull_rate;
+  cached.pull.on_complete = [&tool] { tool.events().send(Json().add("event", "pulled")); };
+  cached.push.workers = options.push_workers;
+  cached.push.interval = options.push_interval;
+  cached.push.soon = std::min(cached.push.soon, cached.capacity / 4);
+  return cached;
+}
+
+}  // namespace
+
+void declare_managed(OptionSet& set, ManagedOptions& options) {
+  set.group("Managed mount");
+  set.text("--cache", "FILE", options.cache,
+           "keep what is here in FILE, for the next start too (default: memory)");
+  set.size("--cache-size", options.cache_size,
+           "keep at most SIZE here (default: half of the memory; FILE: all)");
+  set.flag("--push-anyway", options.push_anyway,
+           "push FILE's writes over a region that was changed meanwhile");
+  set.size("--chunk-size", options.chunk_size, "keep pieces of SIZE (default 4K, or the region's own)");
+  set.text("--sync", "WHERE", options.sync, "what fsync promises: remote (default), local or none");
+  set.flag("--no-pull", options.no_pull, "fetch only what is read, and ahead of it");
+  set.flag("--pull-first", options.pull_first, "be ready only when everything is here");
+  set.number("--pull-workers", options.pull_workers, 1, 256,
+             "requests in flight while pulling, at most (default 16)");
+  set.size("--pull-rate", options.pull_rate, "pull at most SIZE a second (default: no limit)");
+  set.number("--push-workers", options.push_workers, 1, 256,
+             "writes in flight while pushing, at most (default 32)");
+  set.duration("--push-interval", options.push_interval,
+               "push what was written at least every TIME (default 5s; 0s: when asked)");
+}
+
+void check_managed(const ManagedOptions& options) {
+  if (parse_sync(options.sync) == CachedSync::local && !options.on_disk())
+    throw std::invalid_argument("--sync: local needs --cache FILE: memory keeps nothing");
+  const auto chunk = options.chunk_size;
+  if (chunk != 0 && (!std::has_single_bit(chunk) || chunk < kLeastChunk || chunk > kMostChunk))
+    throw std::invalid_argument("--chunk-size: " + std::to_string(chunk) +
+                                ": a power of two from 4K to 1M is accepted");
+  if (options.cache_size != 0 && options.cache_size < 16 * MiB)
+    throw std::invalid_argument("--cache-size: " + std::to_string(options.cache_size) +
+                                ": at least 16M is accepted");
+  if (options.cache_size != 0 && chunk > 64 * KiB && options.cache_size < 2 * ChunkMap::kGroup * chunk)
+    throw std::invalid_argument("--cache-size: at least 512 chunks have to fit");
+  if (options.no_pull && options.pull_first)
+    throw std::invalid_argument("--pull-first: not together with --no-pull");
+}
+
+Managed::Managed(Backend& region, const std::string& name, const ManagedOptions& options, Tool& tool)
+    : tool_(tool), name_(name), pull_first_(options.pull_first) {
+  const CachedOptions cached = cached_options(region, options, tool);
+  if (options.on_disk())
+    file_ = std::make_unique<CacheFile>(options.cache, name, region, cached.chunk, options.push_anyway);
+  else
+    memory_ = std::make_unique<MemoryStore>(region.size(), cached.chunk);
+  CacheStore& store = file_ ? file_->store() : *memory_;
+  source_ = make_source(region.size(), options);
+  cached_ = std::make_unique<Cached>(region, store, *source_, cached);
+  if (file_) file_->keep_durable();
+}
+
+bool Managed::ready() {
+  return !pull_first_ || cached_->wait_until_pulled(tool_.stop());
+}
+
+void Managed::add_words(Control& control) {
+  control.on("wait-clean", [this] {
+    const bool clean = cached_->wait_until_clean(tool_.stop());
+    if (!clean) return Json().add("answer", "no").add("dirty", unpushed());
+    return Json().add("clean", true);
+  });
+}
+
+Json Managed::status() const {
+  const CachedNumbers now = cached_->numbers();
+  Json json;
+  json.add("present", now.present).add("dirty", now.dirty).add("in_flight", now.in_flight)
+      .add("missed", now.missed).add("evicted", now.evicted).add("pulled", now.pull.pulled)
+      .add("pull_complete", now.complete).add("pull_rate", now.pull.rate)
+      .add("round_trip", now.pull.round_trip).add("window", now.pull.window)
+      .add("pushed", now.push.pushed).add("epochs", now.push.epochs)
+      .add("last_error", now.last_error);
+  return json;
+}
+
+void Managed::push_at_end(std::chrono::milliseconds patience) noexcept {
+  cached_->promise(CachedSync::remote);
+  const Watchdog watchdog(
+      patience, [this] { return cached_->numbers().push.pushed; },
+      [this, patience] { give_up(*cached_, patience); });
+  try {
+    cached_->push();
+  } catch (...) {
+    log_error(text_of_current_exception());
+  }
+}
+
+std::string Managed::last_words() const {
+  const auto left = unpushed();
+  if (left == 0) return "everything that was written is at " + name_;
+  const auto text = std::to_string(left) + " bytes were not written to " + name_;
+  return file_ ? text + "; they are in " + file_->path() + ", the next start pushes them" : text;
+}
+
+void Managed::close() {
+  const auto left = unpushed();
+  const auto text = last_words();
+  cached_->abandon();
+  if (file_) file_->close();
+  if (left > 0) fail(EIO, text);
+}
+
+}  // namespace r3
