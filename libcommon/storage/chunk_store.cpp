@@ -90,14 +90,12 @@ SharedFd ChunkStore::create(std::uint64_t chunk, std::uint64_t length) {
   return keep(chunk, std::move(file));
 }
 
-// The name of a new folder is made durable at once: there are few of them.
 Fd ChunkStore::make_folder(std::uint64_t chunk) {
   const auto name = name_ + "/" + folder_of(chunk);
   Fd folder = open_folder(chunk);
   if (folder.valid()) return folder;
   if (::mkdirat(root_.get(), folder_of(chunk).c_str(), 0777) < 0 && errno != EEXIST)
     fail(errno, name);
-  check(::fsync(root_.get()), name_);
   folder = open_folder(chunk);
   if (!folder.valid()) fail(EIO, name + ": vanished");
   return folder;
@@ -127,9 +125,20 @@ bool ChunkStore::folder_present(std::uint64_t chunk) {
   return false;
 }
 
+// Whoever made the folder, perhaps a process that was killed before it could make its name durable: it
+// is done here, once for each folder.
 void ChunkStore::sync_folder(std::uint64_t chunk) {
   const Fd folder = open_folder(chunk);
-  if (folder.valid()) check(::fsync(folder.get()), name_ + "/" + folder_of(chunk));
+  if (!folder.valid()) return;
+  check(::fsync(folder.get()), name_ + "/" + folder_of(chunk));
+  const auto number = chunk / kChunksInFolder;
+  {
+    std::lock_guard lock(mutex_);
+    if (durable_folders_.contains(number)) return;
+  }
+  check(::fsync(root_.get()), name_);
+  std::lock_guard lock(mutex_);
+  durable_folders_.insert(number);
 }
 
 void ChunkStore::sync_all() {

@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "libcommon/base/fd.hpp"
 
@@ -42,7 +43,7 @@ class ChunkStore {
   bool present(std::uint64_t chunk);
   bool folder_present(std::uint64_t chunk);
 
-  // Makes names that appeared or vanished in the folder of this chunk durable.
+  // Makes names that appeared or vanished in the folder of this chunk durable, and the folder's own.
   void sync_folder(std::uint64_t chunk);
   // Makes everything on the file system durable, which is faster than many files one by one.
   void sync_all();
@@ -67,6 +68,7 @@ class ChunkStore {
   const std::size_t most_open_;
 
   std::mutex mutex_;
+  std::unordered_set<std::uint64_t> durable_folders_;  // guarded by mutex_
   std::list<Entry> entries_;  // guarded by mutex_; last used first
   std::unordered_map<std::uint64_t, std::list<Entry>::iterator> by_chunk_;  // guarded by mutex_
 };

@@ -35,7 +35,9 @@ DirectoryBackend::DirectoryBackend(OpenedDirectory opened, const std::string& pa
       lock_(std::move(opened.lock)),
       size_(opened.size),
       chunk_size_(opened.chunk_size),
-      store_(std::move(opened.directory), path, options.read_only, open_limit(options.most_open)) {}
+      store_(std::move(opened.directory), path, options.read_only, open_limit(options.most_open)) {
+  stripes_[0].changes.many = true;  // by a process that was killed: nobody knows which
+}
 
 DirectoryBackend::Part DirectoryBackend::part_at(std::uint64_t offset, std::uint64_t end) const {
   const auto in_chunk = offset % chunk_size_;

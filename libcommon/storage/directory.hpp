@@ -28,7 +28,8 @@ class DirectoryBackend : public Backend {
   bool read_only() const override { return read_only_; }
   void read_at(Bytes into, std::uint64_t offset) override;
   void write_at(ConstBytes from, std::uint64_t offset) override;
-  // The data and the names of the chunks. After one failure, every further flush fails too.
+  // The data and the names of the chunks; the first one after opening also what a process that was
+  // killed has left. After one failure, every further flush fails too.
   void flush() override;
   // Whole chunks are removed, parts become holes.
   void zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how = {}) override;

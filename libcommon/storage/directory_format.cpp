@@ -80,8 +80,19 @@ void read_format(const Fd& format, OpenedDirectory& opened, const std::string& p
   check_shape(opened.size, opened.chunk_size, path);
 }
 
+// The name of the directory itself, which may be new.
+void sync_parent(const Fd& directory, const std::string& path) {
+  const Fd parent(::openat(directory.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (parent.valid()) {
+    check(::fsync(parent.get()), path + "/..");
+  } else {
+    check(::syncfs(directory.get()), path);  // a directory that we may not list
+  }
+}
+
 // The whole file appears at once, and is durable before anything else is put there.
 void write_format(const OpenedDirectory& opened, const std::string& path) {
+  sync_parent(opened.directory, path);
   const Fd format = open_at(opened.directory, kNewFormat, O_WRONLY | O_CREAT | O_TRUNC);
   check(format.get(), path + "/" + kNewFormat);
   const std::string text = std::string(kMagic) + "size " + std::to_string(opened.size) +
