@@ -64,6 +64,10 @@ FileBackend::FileBackend(Fd file, std::string name)
   in_memory_ = ::fstatfs(file_.get(), &system) == 0 && system.f_type == TMPFS_MAGIC;
   size_ = static_cast<std::uint64_t>(status.st_size);
   if (block_device_) check(::ioctl(file_.get(), BLKGETSIZE64, &size_), name_);
+  // Such a device can be opened for writing all the same.
+  int refuses_writes = 0;
+  if (block_device_ && ::ioctl(file_.get(), BLKROGET, &refuses_writes) == 0 && refuses_writes)
+    read_only_ = true;
   // mincore(2) calls everything resident, true or not, for files of others that we may not write.
   if (status.st_uid == ::geteuid() ||
       ::faccessat(file_.get(), "", W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0)

@@ -16,7 +16,8 @@ namespace r3 {
 
 class FileBackend : public Backend {
  public:
-  // Directories, fifos, sockets and character devices are refused, without being opened.
+  // Directories, fifos, sockets and character devices are refused, without being opened. A block
+  // device that is read-only makes a region that is.
   FileBackend(const std::string& path, bool read_only);
   // Takes the descriptor, read-only if it was opened so; `name` stands for it in messages.
   FileBackend(Fd file, std::string name);
