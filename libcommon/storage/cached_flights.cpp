@@ -32,19 +32,19 @@ bool Flights::claim_background(const ChunkRun& run, Clock::time_point expected, 
   const std::lock_guard lock(mutex_);
   ChunkRun free = run;
   // Past what is in flight at the start, then up to the next that is.
-  for (bool moved = true; moved;) {
+  for (bool moved = true; moved && free.count > 0;) {
     moved = false;
     for (const Flight& flight : flights_) {
-      if (!meets(flight.run, free) || flight.run.first > free.first) continue;
+      if (free.count == 0 || !meets(flight.run, free) || flight.run.first > free.first) continue;
       const auto end = free.end();
       free.first = std::min(flight.run.end(), end);
       free.count = end - free.first;
       moved = true;
     }
   }
+  if (free.count == 0) return false;
   for (const Flight& flight : flights_)
     if (meets(flight.run, free)) free.count = flight.run.first - free.first;
-  if (free.count == 0) return false;
   ticket = flights_.insert(flights_.end(), {free, true, expected});
   return true;
 }
