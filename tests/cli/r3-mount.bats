@@ -19,6 +19,15 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
   mount_fails 2 --sync --sync later memory:4K disk
   mount_fails 2 "needs --cache" --sync local memory:4K disk
   mount_fails 2 --pull-first --pull-first --no-pull memory:4K disk
+  mount_fails 2 backward --pull-order backward memory:4K disk
+  printf '4K\n4K,1,2,3\n' >order
+  mount_fails 2 "line 2" --pull-order ./order memory:4K disk
+  mount_fails 2 "line 2" --replay ./order memory:4K disk
+  mount_fails 2 "status 3" --pull-order "exec:exit 3" memory:4K disk
+  mount_fails 1 nowhere --record nowhere/set memory:4K disk
+  mount_fails 1 regular --record /dev/null memory:4K disk
+  mount_fails 2 direct --direct --record set memory:4K disk
+  mount_fails 2 direct --direct --pull-order reverse memory:4K disk
   mount_fails 2 --cache --direct --cache c memory:4K disk
   [ ! -e disk ] && [ ! -e c ]
 }

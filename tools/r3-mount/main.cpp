@@ -78,6 +78,8 @@ void check_usage(Options& options) {
   check_managed(options.managed);
   if (options.direct && options.managed.on_disk())
     throw std::invalid_argument("--cache: a direct mount has none");
+  if (options.direct && options.managed.ordered())
+    throw std::invalid_argument("--pull-order, --record, --replay: a direct mount pulls nothing");
   const Owner owner = options.owner.empty() ? Owner{} : parse_owner(options.owner);
   options.device.owner = owner.user;
   options.device.group = owner.group;

@@ -12,8 +12,6 @@
 #include "libcommon/base/log.hpp"
 #include "libcommon/base/sizes.hpp"
 #include "libcommon/device/watchdog.hpp"
-#include "libcommon/storage/pull_order.hpp"
-#include "libcommon/storage/read_ahead.hpp"
 
 namespace r3 {
 namespace {
@@ -39,13 +37,12 @@ std::uint64_t chunk_for(const Backend& region, const ManagedOptions& options) {
   return std::clamp(region.block_size(), kLeastChunk, kMostChunk);
 }
 
-std::unique_ptr<PullSource> make_source(std::uint64_t size, const ManagedOptions& options) {
-  std::vector<std::unique_ptr<PullSource>> layers;
-  layers.push_back(std::make_unique<ReadAhead>(size, kReadAhead));
-  if (!options.no_pull)
-    layers.push_back(
-        std::make_unique<PullOrder>(size, std::vector<PullRange>{}, PullRest::sequential));
-  return std::make_unique<PullLayers>(std::move(layers));
+PullPlanOptions plan_options(const ManagedOptions& options) {
+  PullPlanOptions plan = options.order;
+  plan.read_ahead = kReadAhead;
+  plan.rest = !options.no_pull;
+  if (options.no_pull && plan.order == "auto") plan.order = "sequential";  // no hints that nobody asked for
+  return plan;
 }
 
 CachedOptions cached_options(const Backend& region, const ManagedOptions& options, Tool& tool) {
@@ -76,7 +73,13 @@ void declare_managed(OptionSet& set, ManagedOptions& options) {
            "push FILE's writes over a region that was changed meanwhile");
   set.size("--chunk-size", options.chunk_size, "keep pieces of SIZE (default 4K, or the region's own)");
   set.text("--sync", "WHERE", options.sync, "what fsync promises: remote (default), local or none");
-  set.flag("--no-pull", options.no_pull, "fetch only what is read, and ahead of it");
+  set.text("--pull-order", "ORDER", options.order.order,
+           "auto (default), sequential, reverse, ext4, sqlite, mp4, elf, script, disk, a FILE of ranges or "
+           "exec:COMMAND");
+  set.text("--record", "FILE", options.order.record, "write down what is read, in order");
+  set.text("--replay", "FILE", options.order.replay, "pull what was recorded first");
+  set.flag("--no-pull", options.no_pull,
+           "fetch only what is read, and ahead of it, and what an order names");
   set.flag("--pull-first", options.pull_first, "be ready only when everything is here");
   set.number("--pull-workers", options.pull_workers, 1, 256,
              "requests in flight while pulling, at most (default 16)");
@@ -88,6 +91,7 @@ void declare_managed(OptionSet& set, ManagedOptions& options) {
 }
 
 void check_managed(const ManagedOptions& options) {
+  check_pull_order(options.order.order);
   if (parse_sync(options.sync) == CachedSync::local && !options.on_disk())
     throw std::invalid_argument("--sync: local needs --cache FILE: memory keeps nothing");
   const auto chunk = options.chunk_size;
@@ -104,16 +108,34 @@ void check_managed(const ManagedOptions& options) {
 }
 
 Managed::Managed(Backend& region, const std::string& name, const ManagedOptions& options, Tool& tool)
-    : tool_(tool), name_(name), pull_first_(options.pull_first) {
+    : tool_(tool),
+      name_(name),
+      pull_first_(options.pull_first),
+      plan_(plan_options(options), region.size(), tool.stop()) {
   const CachedOptions cached = cached_options(region, options, tool);
   if (options.on_disk())
     file_ = std::make_unique<CacheFile>(options.cache, name, region, cached.chunk, options.push_anyway);
   else
     memory_ = std::make_unique<MemoryStore>(region.size(), cached.chunk);
   CacheStore& store = file_ ? file_->store() : *memory_;
-  source_ = make_source(region.size(), options);
-  cached_ = std::make_unique<Cached>(region, store, *source_, cached);
+  cached_ = std::make_unique<Cached>(region, store, plan_, cached);
   if (file_) file_->keep_durable();
+  if (plan_.wants_hints()) hints_.spawn([this] { follow_hints(); });
+}
+
+// The hints' thread may wait for the region.
+Managed::~Managed() {
+  if (cached_) cached_->abandon();
+}
+
+// Through the cache, so that what is looked at crosses the link once.
+void Managed::follow_hints() {
+  try {
+    const std::string_view found = plan_.follow_hints(*cached_, hints_.stop());
+    if (!found.empty()) log_debug("pull order: the content is of the kind " + std::string(found));
+  } catch (const std::system_error& error) {
+    log_debug("pull order: " + std::string(error.what()));
+  }
 }
 
 bool Managed::ready() {
@@ -164,6 +186,12 @@ void Managed::close() {
   const auto text = last_words();
   cached_->abandon();
   if (file_) file_->close();
+  try {
+    plan_.save_recording();
+  } catch (const std::system_error& error) {
+    if (left == 0) throw;
+    log_error(error.what());
+  }
   if (left > 0) fail(EIO, text);
 }
 

@@ -7,7 +7,9 @@
 #include <memory>
 #include <string>
 
+#include "libcommon/base/tasks.hpp"
 #include "libcommon/cli/tool.hpp"
+#include "libcommon/net/pull_plan.hpp"
 #include "libcommon/storage/cached.hpp"
 #include "tools/r3-mount/cache_file.hpp"
 
@@ -16,10 +18,14 @@ namespace r3 {
 struct ManagedOptions {
   std::string cache = "memory";  // or a file
   bool on_disk() const { return cache != "memory"; }
+  bool ordered() const {
+    return order.order != "auto" || !order.record.empty() || !order.replay.empty();
+  }
   bool push_anyway = false;
   std::uint64_t chunk_size = 0;  // 0: chosen
   std::uint64_t cache_size = 0;  // 0: chosen
   std::string sync = "remote";
+  PullPlanOptions order;
   bool no_pull = false;
   bool pull_first = false;
   unsigned pull_workers = 16;
@@ -36,6 +42,7 @@ class Managed {
  public:
   // Takes up the cache, starts to pull at once; borrows the region, whose name is `name`.
   Managed(Backend& region, const std::string& name, const ManagedOptions& options, Tool& tool);
+  ~Managed();
 
   Backend& backend() { return *cached_; }
   // With --pull-first: waits for it. False if the tool is to stop.
@@ -51,17 +58,20 @@ class Managed {
   // From now on flush() means the region itself; pushes what is dirty, as long as something moves at least
   // every `patience`, else gives the region up.
   void push_at_end(std::chrono::milliseconds patience) noexcept;
-  // Throws if something was not pushed, with how much and where it is.
+  // Saves the recording. Throws if something was not pushed, with how much and where it is.
   void close();
 
  private:
+  void follow_hints();
+
   Tool& tool_;
   const std::string name_;
   const bool pull_first_;
   std::unique_ptr<CacheFile> file_;       // none: in memory
   std::unique_ptr<MemoryStore> memory_;
-  std::unique_ptr<PullSource> source_;
+  PullPlan plan_;
   std::unique_ptr<Cached> cached_;
+  TaskGroup hints_;  // last: its thread uses the above
 };
 
 }  // namespace r3
