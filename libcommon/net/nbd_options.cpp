@@ -2,6 +2,7 @@
 #include "libcommon/net/nbd_options.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "libcommon/net/nbd_reply.hpp"
@@ -102,7 +103,8 @@ std::vector<std::byte> meta_context_reply(bool selected) {
 }
 
 std::uint32_t preferred_block(const NbdExport& exported, const NbdServerOptions& options) {
-  const auto natural = std::min<std::uint64_t>(exported.backend->block_size(), 32 * MiB);
+  const auto most = std::min<std::uint64_t>(std::bit_floor(options.maximum_block), 32 * MiB);
+  const auto natural = std::min<std::uint64_t>(exported.backend->block_size(), most);
   return std::max({options.preferred_block, options.minimum_block, 512U,
                    static_cast<std::uint32_t>(natural)});
 }

@@ -13,6 +13,9 @@ namespace r3 {
 
 namespace {
 
+// The longest reply's header counts its payload in 32 bits; more than this nobody asks for at once.
+constexpr std::uint32_t kMostAtOnce = 1024 * MiB;
+
 void check_block_sizes(const NbdServerOptions& options) {
   const auto minimum = options.minimum_block;
   const auto preferred = options.preferred_block;
@@ -25,6 +28,8 @@ void check_block_sizes(const NbdServerOptions& options) {
   if (options.maximum_block < preferred || options.maximum_block % minimum != 0)
     throw std::invalid_argument(
         "maximum block size: a multiple of the minimum, not below the preferred, is accepted");
+  if (options.maximum_block > kMostAtOnce)
+    throw std::invalid_argument("maximum block size: up to 1G is accepted");
 }
 
 void check_exports(const std::vector<NbdExport>& exports) {
@@ -41,12 +46,16 @@ void check_exports(const std::vector<NbdExport>& exports) {
 
 }  // namespace
 
+void check_usage(const std::vector<NbdExport>& exports, const NbdServerOptions& options) {
+  check_block_sizes(options);
+  check_exports(exports);
+}
+
 struct NbdServer::Counters : nbd::server::Tally {};
 
 NbdServer::NbdServer(std::vector<NbdExport> exports, NbdServerOptions options)
     : exports_(std::move(exports)), options_(options), counters_(std::make_unique<Counters>()) {
-  check_block_sizes(options_);
-  check_exports(exports_);
+  check_usage(exports_, options_);
 }
 
 NbdServer::~NbdServer() = default;

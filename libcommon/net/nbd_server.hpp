@@ -34,6 +34,10 @@ struct NbdServerOptions {
   unsigned workers = 16;    // threads a connection may have waiting in a backend
 };
 
+// Throws std::invalid_argument for block sizes and names that the protocol does not allow. Does not look at
+// the backends, which need not be there yet.
+void check_usage(const std::vector<NbdExport>& exports, const NbdServerOptions& options);
+
 // Since the server was made.
 struct NbdTotals {
   std::uint64_t requests = 0;
@@ -43,7 +47,7 @@ struct NbdTotals {
 
 class NbdServer {
  public:
-  // Throws std::invalid_argument for block sizes and names that the protocol does not allow.
+  // Throws what check_usage() throws.
   NbdServer(std::vector<NbdExport> exports, NbdServerOptions options);
   ~NbdServer();
 

@@ -157,6 +157,43 @@ PY
   refuses --workers --workers 0 memory:1M
   refuses --handshake-timeout --handshake-timeout never memory:1M
   refuses nowhere -l nowhere memory:1M
+  refuses "up to 1G" --max-block 2G memory:1M
+  refuses --handshake-timeout --handshake-timeout 0s memory:1M
+}
+
+@test "wrong usage is found before anything is made" {
+  local d=$BATS_TEST_TMPDIR/d
+  refuses nowhere -l nowhere "dir:$d?size=1M"
+  refuses minimum --min-block 3 "dir:$d?size=1M"
+  refuses memory:x "dir:$d?size=1M" x=memory:x
+  refuses twice "a=dir:$d?size=1M" a=memory:1M
+  [ ! -e "$d" ]
+}
+
+@test "TERM: what was written is flushed to the region beyond" {
+  need "nbdkit" command -v nbdkit
+  nbdkit -f -U "$sock.far" --filter=log memory 1M logfile="$BATS_TEST_TMPDIR/log" 3>&- &
+  local nbdkit=$!
+  eventually test -S "$sock.far"
+  start -l "unix:$sock" "nbd+unix:///?socket=$sock.far"
+  qemu-io -f raw -t unsafe -c 'write -P 7 0 64k' "$uri"
+  stop_server
+  kill "$nbdkit"
+  [ "$server_status" = 0 ]
+  grep -q "connection=1 Write" "$BATS_TEST_TMPDIR/log"
+  sed -n '/ Write /,$p' "$BATS_TEST_TMPDIR/log" | grep -q " Flush "
+}
+
+@test "TERM ends it while it waits for a region that says nothing" {
+  socat "UNIX-LISTEN:$sock.dumb,fork" "SYSTEM:sleep 20" 3>&- &
+  local socat=$!
+  eventually test -S "$sock.dumb"
+  "$BIN/nbd-serve" -l "unix:$sock" "nbd+unix:///?socket=$sock.dumb" 3>&- &
+  local pid=$!
+  eventually pgrep -P "$socat"
+  kill -TERM "$pid"
+  PATIENCE=4 eventually gone "$pid"
+  kill "$socat"
 }
 
 @test "an address that others can reach needs --plain" {

@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "libcommon/cli/tool.hpp"
+#include "libcommon/device/watchdog.hpp"
 #include "tools/nbd-serve/exports.hpp"
 #include "tools/nbd-serve/service.hpp"
 
@@ -25,6 +26,8 @@ const About kAbout = {
     "nbd-serve -l tcp://127.0.0.1:0 memory:1G --run sh -c 'nbdinfo $R3_URI'\n"
     "nbd-serve a=disk.img scratch=memory:64M        two exports\n"
     "ssh host nbd-serve - disk.img                  one client, on stdin and stdout\n"};
+
+constexpr std::chrono::seconds kFlushPatience{30};
 
 struct Settings {
   std::vector<std::string> listen;
@@ -75,8 +78,9 @@ void prepare_process(const Settings& settings, Stop& stop) {
     ::setrlimit(RLIMIT_NOFILE, &files);
   }
   if (!settings.exit_with_parent) return;
+  const pid_t parent = ::getppid();
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (::getppid() == 1) stop.request();  // too late: it has ended already
+  if (::getppid() != parent) stop.request();  // too late: it has ended already
 }
 
 bool is_listening(int fd) {
@@ -100,7 +104,6 @@ Doors open_doors(const Settings& settings, Stop& stop) {
   if (wanted.empty() && doors.listeners.empty()) wanted = {"tcp://127.0.0.1:10809"};
   for (const auto& text : wanted) {
     const auto address = parse_address(text);
-    require_local_or_plain(address, settings.plain);
     const bool connected = address.kind == Address::Kind::stdio ||
                            (address.kind == Address::Kind::fd && !is_listening(address.fd));
     if (connected)
@@ -145,27 +148,56 @@ std::vector<std::string> announce(Tool& tool, const Doors& doors,
   return environment;
 }
 
-int serve(Tool& tool, Settings& settings) {
+// All that the command line says is looked at before anything is opened or made.
+std::vector<NamedRegion> check_usage(Settings& settings) {
   if (settings.regions.front() == "-") {
     settings.regions.erase(settings.regions.begin());
     settings.listen.push_back("-");
     if (settings.regions.empty()) throw std::invalid_argument("REGION is required");
   }
-  prepare_process(settings, tool.stop());
   settings.server.minimum_block = block(settings.minimum_block);
   settings.server.preferred_block =
       std::max(block(settings.preferred_block), settings.server.minimum_block);
   settings.server.maximum_block = block(settings.maximum_block);
+  if (settings.server.handshake_timeout.count() == 0)
+    throw std::invalid_argument("--handshake-timeout: no client can choose an export in no time");
+  for (const auto& text : settings.listen) require_local_or_plain(parse_address(text), settings.plain);
 
-  std::vector<std::unique_ptr<Backend>> backends;
+  std::vector<NamedRegion> named;
+  std::vector<NbdExport> exports;
+  for (const auto& text : settings.regions) {
+    named.push_back(parse_named_region(text));
+    exports.push_back({named.back().name, settings.description, nullptr, settings.read_only});
+  }
+  r3::check_usage(exports, settings.server);
+  return named;
+}
+
+using Backends = std::vector<std::unique_ptr<Backend>>;
+
+// What was written is durable before the tool says that it is done; a region that does not answer is not
+// waited for without an end.
+void flush_all(const Backends& backends) {
+  const Watchdog limit(
+      kFlushPatience, [] { return 0; },
+      [&] {
+        for (const auto& each : backends) each->abandon();
+      });
+  for (const auto& each : backends)
+    if (!each->read_only()) each->flush();
+}
+
+int serve(Tool& tool, Settings& settings) {
+  const std::vector<NamedRegion> named = check_usage(settings);
+  prepare_process(settings, tool.stop());
+  Backends backends;
   std::vector<NbdExport> exports;
   RegionOptions how;
   how.read_only = settings.read_only;
-  for (const auto& text : settings.regions) {
-    const auto named = parse_named_region(text);
-    backends.push_back(open_region(named.region, how));
-    exports.push_back(
-        {named.name, settings.description, backends.back().get(), settings.read_only});
+  how.stop = &tool.stop();
+  for (const NamedRegion& each : named) {
+    backends.push_back(open_region(each.region, how));
+    exports.push_back({each.name, settings.description, backends.back().get(), settings.read_only});
   }
   NbdServer server(exports, settings.server);
   auto doors = open_doors(settings, tool.stop());
@@ -178,9 +210,11 @@ int serve(Tool& tool, Settings& settings) {
   tool.ready();
   const int status = tool.serve_until_stopped(environment);
   tool.stop().request();
-  // What waits for something far away that does not answer is not waited for.
-  if (!service.wait_for_end())
+  if (service.wait_for_end()) {
+    flush_all(backends);
+  } else {  // something far away does not answer
     for (const auto& each : backends) each->abandon();
+  }
   return status;
 }
 
