@@ -33,13 +33,21 @@ ended_well() {
   [[ ${lines[-1]} == "killed ${R3_KILLS:-500} times" ]]
 }
 
-damaged() { # OPTIONS of faultproxy, then -- and options of ram-ul and the region's parameters
+# damaged OPTIONS of faultproxy: a load over a connection that suffers so.
+damaged() {
   cd "$BATS_TEST_TMPDIR"
   truncate -s 4M image
-  start_server ram-ul -l "unix:$PWD/s" image
+  start_server ram-ul -l "unix:$PWD/s" ${key:+--psk-file "$key"} image
   start_server tests/fault/faultproxy -l "unix:$PWD/p" -c "unix:$PWD/s" --seed "${R3_SEED:-1}" "$@"
-  run_oracle "r3+unix:///?socket=$PWD/p" 800
+  run_oracle "r3+unix:///?socket=$PWD/p${key:+&psk-file=$key}" 800
   ended_well
+}
+
+# The same for whole records of an encrypted connection, after the preamble.
+damaged_records() {
+  key=$BATS_TEST_TMPDIR/psk
+  "$BIN/r3-key" psk -o "$key"
+  damaged --record be16 --skip 8 "$@"
 }
 
 @test "flipped bits are found in plain mode" { damaged --flip 0.001; }
@@ -48,3 +56,8 @@ damaged() { # OPTIONS of faultproxy, then -- and options of ram-ul and the regio
 @test "exchanged bytes are found in plain mode" { damaged --reorder 0.001; }
 @test "seven bytes at a time" { damaged --segment 7; }
 @test "a connection that is reset again and again" { damaged --reset-after 300K; }
+@test "flipped bits are found in encrypted mode" { damaged_records --flip 0.005; }
+@test "lost records are found in encrypted mode" { damaged_records --drop 0.005; }
+@test "repeated records are found in encrypted mode" { damaged_records --duplicate 0.005; }
+@test "exchanged records are found in encrypted mode" { damaged_records --reorder 0.005; }
+@test "an encrypted connection that is reset again and again" { damaged_records --reset-after 300K; }
