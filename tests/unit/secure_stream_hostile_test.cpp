@@ -2,6 +2,7 @@
 // What somebody on the wire, or a peer with the wrong keys, gets out of a handshake and of records:
 // an error on the side that was lied to, never a byte, never a wait for ever.
 #include <gtest/gtest.h>
+#include <sodium.h>
 #include <sys/socket.h>
 
 #include <functional>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/net/r3_link.hpp"
 #include "libcommon/net/secure_stream.hpp"
 #include "tests/unit/noise_keys.hpp"
 
@@ -229,12 +231,23 @@ TEST(HostileHandshake, RefusesAPatternThatTheServerDoesNotWant) {
 }
 
 TEST(HostileHandshake, RefusesPointsOfSmallOrder) {
-  // The public key 0, whose products are all zero (RFC 7748, section 6.1).
+  // The public key 0, whose products are all zero (RFC 7748, section 6.1): an attacker knows the secret
+  // that follows, and all else in the message is right.
   const Keys keys = keys_for(NoisePattern::nk);
   Buffer bytes = {std::byte{'R'}, std::byte{'3'}, std::byte{'N'}, std::byte{1}, std::byte{4}};
   bytes.resize(8);
+  r3::SymmetricState state(r3::as_bytes("Noise_NK_25519_ChaChaPoly_SHA256"));
+  Buffer prologue(10);
+  std::memcpy(prologue.data(), "r3-noise/1", prologue.size());
+  prologue.insert(prologue.end(), bytes.begin(), bytes.end());
+  state.mix_hash(prologue);
+  state.mix_hash(keys.server.own.public_key());
   bytes.insert(bytes.end(), {std::byte{0}, std::byte{48}});
   bytes.resize(bytes.size() + 48);
+  const Buffer zeroes(32);
+  state.mix_hash(zeroes);
+  state.mix_key(zeroes);
+  state.encrypt_and_hash({}, &bytes[10 + 32]);
   Script script(bytes);
   EXPECT_THROW(r3::server_handshake(script, keys.server, 10s), r3::ProtocolError);
   EXPECT_TRUE(script.written.empty());
@@ -309,6 +322,36 @@ TEST_F(Records, EndOnlyWhenThePeerSaysSo) {
   EXPECT_EQ("onetwothree end", read({r[0], r[1], r[2], end, r[0]})) << "nothing counts after it";
 }
 
+TEST_F(Records, AreRefusedForGoodAfterOneThatIsWrong) {
+  r3::RecordOpener opener{r3::CipherState(ours_)};
+  std::array<std::byte, 16> into;
+  auto forged = records_[0];
+  forged.back() ^= std::byte{1};
+  EXPECT_THROW(opener.open(forged, into.data()), r3::ProtocolError);
+  EXPECT_THROW(opener.open(records_[0], into.data()), r3::ProtocolError);
+}
+
+// The same rule in what r3 uses.
+TEST(SecureLink, TellsABrokenOffStreamFromItsEnd) {
+  for (const bool finished : {true, false}) {
+    Meeting meeting;
+    const Outcome met = meeting.run(keys_for(NoisePattern::nn_psk0));
+    r3::SocketPair pair = r3::make_socket_pair();
+    const auto client =
+        r3::make_secure_link(r3::make_plain_link(r3::Channel(std::move(pair.ours))), *met.client);
+    const auto server =
+        r3::make_secure_link(r3::make_plain_link(r3::Channel(std::move(pair.theirs))), *met.server);
+    const iovec part{const_cast<char*>("x"), 1};
+    r3::Stop stop;
+    r3::write_all(*client, {&part, 1}, stop, 10'000);
+    if (finished) client->finish();
+    else client->shut_down();
+    std::array<std::byte, 2> into;
+    if (finished) EXPECT_EQ(r3::read_all(*server, into, stop, 10'000), 1u);
+    else EXPECT_THROW(r3::read_all(*server, into, stop, 10'000), std::system_error);
+  }
+}
+
 TEST_F(Records, AreLostWhenCutAtAnyByte) {
   Buffer all;
   for (const Buffer& record : records_) all.insert(all.end(), record.begin(), record.end());
@@ -363,6 +406,11 @@ TEST(CipherState, IsNotUsedTooOften) {
   EXPECT_THROW(last.seal({}, {}, sealed.data()), std::system_error);
   r3::CipherState after(key, 1ULL << 48);
   std::byte nothing;
+  // A right message with that number, from who does not count.
+  const std::array<unsigned char, 12> nonce = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+  ::crypto_aead_chacha20poly1305_ietf_encrypt(reinterpret_cast<unsigned char*>(sealed.data()), nullptr,
+                                              nullptr, 0, nullptr, 0, nullptr, nonce.data(),
+                                              reinterpret_cast<const unsigned char*>(key.data()));
   EXPECT_FALSE(after.open({}, sealed, &nothing));
 }
 
