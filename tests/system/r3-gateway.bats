@@ -1,0 +1,78 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# r3 regions where tools take regions: mounted by r3-mount, and served on to NBD clients by nbd-serve.
+load ../helper
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || return
+  head -c 3000001 /dev/urandom >image
+  cp image copy
+}
+
+# mounted REGION: reads the region, writes to it, and sees both in the image.
+mounted() {
+  need_root
+  need "/dev/fuse" test -c /dev/fuse
+  : >file
+  start_server r3-mount --direct "$1" file
+  cmp file copy
+  echo changed | dd of=file bs=1 seek=1000000 conv=notrunc,fsync status=none
+  echo changed | dd of=copy bs=1 seek=1000000 conv=notrunc status=none
+  cmp file copy
+  stop_server
+  cmp image copy
+}
+
+@test "r3-mount: r3+unix" {
+  start_server ram-ul -l "unix:$PWD/s" disk=image
+  mounted "r3+unix:///disk?socket=$PWD/s"
+}
+
+@test "r3-mount: r3 over TCP, encrypted" {
+  "$BIN/r3-key" gen -o server.key 2>/dev/null
+  "$BIN/r3-key" gen -o client.key 2>/dev/null
+  (umask 077; echo "$("$BIN/r3-key" pub client.key) c rw *" >peers)
+  start_server ram-ul --json -l tcp://127.0.0.1:0 --key-file server.key --peer-keys peers image
+  address=$(sed -n 's/.*"address":"tcp:\([^"]*\)".*/\1/p' "$server_out")
+  mounted "r3:$address/?server-key=$("$BIN/r3-key" pub server.key)&key-file=client.key"
+}
+
+@test "r3-mount: r3+exec" { mounted "r3+exec:$BIN/ram-ul -l - $PWD/image"; }
+
+@test "r3-mount: r3+fd" {
+  need "python3" command -v python3
+  need_root
+  need "/dev/fuse" test -c /dev/fuse
+  : >file
+  cat >pass.py <<'EOF'
+import os, socket, subprocess, sys
+ours, theirs = socket.socketpair()
+with theirs:
+    server = subprocess.Popen([sys.argv[1] + "/ram-ul", "-l", "-", "image"], stdin=theirs, stdout=theirs)
+code = subprocess.call([sys.argv[1] + "/r3-mount", "--direct", f"r3+fd:{ours.fileno()}", "file",
+                        "--run", "cmp", "file", "copy"], pass_fds=[ours.fileno()])
+ours.close()
+sys.exit(code or server.wait())
+EOF
+  timeout 30 python3 pass.py "$BIN"
+}
+
+@test "nbd-serve takes r3 regions on to NBD clients" {
+  need "nbdcopy" command -v nbdcopy
+  start_server ram-ul -l "unix:$PWD/s" image
+  start_server nbd-serve -l "unix:$PWD/n" "r3+unix:///?socket=$PWD/s"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" out
+  cmp -n 3000001 out copy
+  head -c 3000001 /dev/urandom >copy
+  nbdcopy --flush copy "nbd+unix:///?socket=$PWD/n"
+  cmp image copy
+}
+
+@test "a listener for everybody needs keys, or --plain" {
+  run -2 "$BIN/ram-ul" -l tcp://0.0.0.0:0 1M
+  [[ $output == *"--plain"* ]]
+  start_server ram-ul -l tcp://0.0.0.0:0 --plain 1M
+  stop_server
+  "$BIN/r3-key" psk -o psk
+  start_server ram-ul -l tcp://0.0.0.0:0 --psk-file psk 1M
+}
