@@ -8,7 +8,7 @@ namespace r3 {
 namespace {
 
 bool meets(const ChunkRun& a, const ChunkRun& b) {
-  return a.first < b.end() && b.first < a.end();
+  return a.count > 0 && b.count > 0 && a.first < b.end() && b.first < a.end();
 }
 
 }  // namespace

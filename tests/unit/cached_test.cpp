@@ -150,6 +150,23 @@ TEST(Cached, ThePullerTriesAgainAfterAFailure) {
   EXPECT_EQ(load_le<std::uint64_t>(read_bytes(*parts.cached, MiB - 8, 8).data()), MiB - 8);
 }
 
+// Also when two flights overlap, as after a read that would not wait, and nothing is left between them.
+TEST(Flights, WhatIsInFlightIsNotClaimedAgain) {
+  Flights flights;
+  Flights::Ticket long_one, ticket;
+  const auto late = Flights::Clock::now() + std::chrono::hours(1);
+  ASSERT_TRUE(flights.claim_background({0, 100}, late, long_one));
+  const auto urgent = flights.claim_or_wait({50, 100}, Flights::Clock::now());
+  ASSERT_TRUE(urgent.claimed);
+  EXPECT_FALSE(flights.claim_background({60, 20}, late, ticket));
+  ASSERT_TRUE(flights.claim_background({90, 80}, late, ticket));
+  EXPECT_EQ(ticket->run, (ChunkRun{150, 20}));
+  flights.end(ticket);
+  flights.end(urgent.ticket);
+  flights.end(long_one);
+  EXPECT_EQ(flights.count(), 0u);
+}
+
 // Two readers of one absent chunk: the second waits for what the first asked for.
 TEST(Cached, ASecondReaderJoinsWhatIsInFlight) {
   auto counting = std::make_unique<CountingBackend>(numbered(1 * MiB));
