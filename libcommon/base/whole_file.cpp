@@ -27,7 +27,8 @@ class Part {
     char suffix[20];
     std::snprintf(suffix, sizeof suffix, ".%016llx", static_cast<unsigned long long>(random));
     const std::string name = path + suffix;
-    file_ = open_file(name, O_WRONLY | O_CREAT | O_EXCL, mode);
+    // Who reads the message knows the path, not this name.
+    file_.reset(check(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode), path));
     name_ = name;
   }
   ~Part() {
