@@ -34,6 +34,8 @@ unit_src  := $(wildcard tests/unit/*.cpp)
 fuzz_src  := $(wildcard tests/fuzz/*_fuzz.cpp)
 aid_src   := $(wildcard tests/cli/*.cpp tests/fault/*.cpp tests/bench/*.cpp tests/bench/limits/*.cpp)
 proxy_src := $(wildcard tests/fault/proxy/*.cpp)
+# What tests of the insides of a tool are linked with.
+sync_src  := $(filter-out %/main.cpp,$(wildcard tools/mmap-hashsync/*.cpp))
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 lib       := $(BUILD)/libcommon.a
 binaries  := $(tools:%=$(BUILD)/%)
@@ -72,12 +74,15 @@ $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
 
 $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
-$(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp) $(lib)
+$(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp \
+                       $(sync_src)) $(lib)
 	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(CXX) $(LDFLAGS) $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
+
+$(BUILD)/fuzz/hashsync_fuzz $(BUILD)/fuzzer/hashsync_fuzz: $(call objects,$(sync_src))
 
 # The corpora are replayed under sanitizers in every check.
 checked_replays := $(if $(SAN),$(BUILD),build-address-undefined)
@@ -115,7 +120,7 @@ fuzz:
 
 $(BUILD)/fuzzer/%: $(BUILD)/tests/fuzz/%.o $(lib)
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+	$(CXX) $(LDFLAGS) -fsanitize=fuzzer $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
 
 # The peer that r3 is measured against.
 grpc_pb := $(BUILD)/tests/bench/grpc/read_at
