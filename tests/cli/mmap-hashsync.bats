@@ -192,6 +192,49 @@ EOF
   [[ $output == *"another process"* ]]
 }
 
+# in_step DIR...: the copies of a and b there are those of now.
+in_step() {
+  local one
+  for one in "$@"; do cmp -s a "$one/a" && cmp -s b "$one/b" || return 1; done
+}
+
+@test "a hub: two sources, destinations that come early, late and slowly" {
+  mkdir d2 d3
+  head -c 2000000 /dev/urandom >b
+  cp a d2/a
+  truncate -s 4M d2/a
+  start_server mmap-hashsync hub "unix:$PWD/h"
+  hub=$server_pid
+  "$BIN/mmap-hashsync" recv d "unix:$PWD/h" 2>err1 &
+  servers+=("$!")
+  start_server mmap-hashsync send a "unix:$PWD/h" --interval 20ms
+  start_server mmap-hashsync send b "unix:$PWD/h" --interval 20ms
+  eventually in_step d
+  "$BIN/mmap-hashsync" recv d2 "unix:$PWD/h" --journal 2>err2 &
+  servers+=("$!")
+  "$BIN/mmap-hashsync" recv d3 "unix:$PWD/h" --snapshot 2>err3 &
+  servers+=("$!")
+  eventually in_step d d2 d3
+  for i in 1 2 3 4 5 6 7 8 9; do
+    poke a $((i * 100000)) "$i"
+    poke b $((i * 7)) "$i"
+  done
+  eventually in_step d d2 d3
+  truncate -s 5000 b
+  truncate -s 1000001 a
+  eventually in_step d d2 d3
+  truncate -s 3M a
+  poke b 6000 grown
+  eventually in_step d d2 d3
+  run -1 sync send a "unix:$PWD/h" --once
+  [[ $output == *"another source sends this file"* ]]
+  kill -9 "$hub"
+  forget_server "$hub"
+  poke a 5 anew
+  start_server mmap-hashsync hub "unix:$PWD/h"
+  eventually in_step d d2 d3
+}
+
 @test "the hooks: accept, on-done, pre-cmd, post-cmd" {
   start_server mmap-hashsync recv d -l "unix:$PWD/s" --accept '[ "$R3_FILE" != bad ] && echo "in/$R3_FILE.$R3_SIZE"' \
     --on-done 'cp "$R3_PATH" '"$PWD/done"

@@ -15,7 +15,8 @@ constexpr About kAbout{
     "mmap-hashsync send state.img recv:copy.img --once\n"
     "mmap-hashsync recv --journal /var/copies -l tcp://localhost:10834\n"
     "mmap-hashsync send db.img wal=/run/db.wal tcp://localhost:10834\n"
-    "mmap-hashsync send state.img 'exec:ssh host mmap-hashsync recv -l - /copies'",
+    "mmap-hashsync send state.img 'exec:ssh host mmap-hashsync recv -l - /copies'\n"
+    "mmap-hashsync hub unix:/run/hub.sock",
 };
 
 void work(Tool& tool, const sync::Options& options, sync::Service& service) {

@@ -64,8 +64,8 @@ void check_roles(const Options& o) {
 
 void declare(Tool& tool, Options& o) {
   auto& options = tool.options();
-  options.argument("COMMAND", o.command, "send or recv");
-  options.argument("ARGUMENT", o.arguments, "send [NAME=]FILE... ADDR; recv DIR ADDR",
+  options.argument("COMMAND", o.command, "send, recv or hub");
+  options.argument("ARGUMENT", o.arguments, "send [NAME=]FILE... ADDR; recv DIR ADDR; hub ADDR",
                    OptionSet::Need::optional);
   options.texts("-l,--listen", "ADDR", o.listen, "wait for peers there instead of connecting");
   options.flag("--once", o.once, "until the copies are the same, once");
@@ -105,8 +105,8 @@ void declare(Tool& tool, Options& o) {
 }
 
 void check_usage(Options& o) {
-  if (o.command != "send" && o.command != "recv")
-    wrong("\"" + o.command + "\" is no command: send and recv are");
+  if (o.command != "send" && o.command != "recv" && o.command != "hub")
+    wrong("\"" + o.command + "\" is no command: send, recv and hub are");
   one_of("--compress", o.compress, {"auto", "zstd", "none"});
   one_of("--detect", o.detect, {"auto", "hash", "shadow", "pagemap"});
   one_of("--fsync", o.fsync, {"none", "round", "end"});
