@@ -40,7 +40,7 @@ TEST_P(SessionTest, RandomHistories) {
   std::mt19937 random(7);
   std::string text = random_text(900'000, 8);
   Destination destination(target.path(), options());
-  for (unsigned step = 0; step < 40; ++step) {
+  for (unsigned step = 0; step < 25; ++step) {
     const std::size_t at = text.empty() ? 0 : random() % text.size();
     switch (random() % 6) {
       case 0: text.resize(random() % 1'500'000); break;

@@ -29,14 +29,18 @@ std::string Destination::claim(const Announcement& file, const MayWrite& may_wri
   std::string name = options_.only_name.empty() ? file.name : options_.only_name;
   if (options_.accept) name = options_.accept(name, file.geometry.size);
   check_name(name);
-  std::lock_guard lock(mutex_);
-  if (!claimed_.insert(name).second) fail(EBUSY, name + ": another source sends this file");
+  std::unique_lock lock(mutex_);
+  if (!released_.wait_for(lock, kTimeToRelease, [&] { return claimed_.insert(name).second; }))
+    fail(EBUSY, name + ": another source sends this file");
   return name;
 }
 
 void Destination::release(const std::string& name) noexcept {
-  std::lock_guard lock(mutex_);
-  claimed_.erase(name);
+  {
+    std::lock_guard lock(mutex_);
+    claimed_.erase(name);
+  }
+  released_.notify_all();
 }
 
 std::shared_ptr<JournaledEpoch> Destination::journaled(std::uint64_t instance) {

@@ -4,6 +4,8 @@
 // ask for inboxes.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -36,6 +38,8 @@ using MayWrite = std::function<bool(const std::string& name)>;
 
 struct JournaledEpoch;
 
+inline constexpr std::chrono::seconds kTimeToRelease{2};
+
 class Destination {
  public:
   // Takes the directory, and finishes what a journal holds.
@@ -47,7 +51,8 @@ class Destination {
   const Directory& directory() const { return directory_; }
   const DestinationOptions& options() const { return options_; }
 
-  // The file is the caller's until released. Returns the name that it gets here; throws if it is taken.
+  // The file is the caller's until released. Returns the name that it gets here. Who has it may be a source
+  // that was killed, whose connection is about to end: throws if it is still taken after kTimeToRelease.
   std::string claim(const Announcement& file, const MayWrite& may_write);
   void release(const std::string& name) noexcept;
   // The epoch that the instance began before its connection broke off, or a new one.
@@ -59,6 +64,7 @@ class Destination {
   const Directory directory_;
   const DestinationOptions options_;
   std::mutex mutex_;
+  std::condition_variable released_;
   std::set<std::string> claimed_;                                      // guarded by mutex_
   std::map<std::uint64_t, std::shared_ptr<JournaledEpoch>> journals_;  // guarded by mutex_
 };

@@ -25,6 +25,8 @@ class FileView {
 
   // Asks for the size again, and maps what is not mapped yet. Not while another thread reads.
   std::uint64_t refresh();
+  // For who looks once: reading is faster then than mapping afresh.
+  void do_not_map() { mappable_ = false; }
   std::uint64_t size() const { return size_; }  // at the last refresh()
 
   // The mapped bytes from `offset` on: only to be touched under a SIGBUS guard. Null: not mapped.

@@ -12,7 +12,7 @@
 #include "libcommon/net/r3_frame.hpp"
 #include "libcommon/net/r3_payload.hpp"
 #include "libcommon/storage/ranges.hpp"
-#include "tools/mmap-hashsync/directory.hpp"
+#include "tools/mmap-hashsync/destination.hpp"
 #include "tools/mmap-hashsync/landing_file.hpp"
 
 namespace r3::sync {
@@ -30,7 +30,8 @@ void HubStore::claim(const Announcement& announced) {
   check_name(announced.name);
   std::unique_lock lock(mutex_);
   File& file = files_[announced.name];
-  if (file.claimed) fail(EBUSY, announced.name + ": another source sends this file");
+  if (!released_.wait_for(lock, kTimeToRelease, [&] { return !file.claimed; }))
+    fail(EBUSY, announced.name + ": another source sends this file");
   if (!file.fd.valid()) file.fd = Fd(check(::memfd_create("hub", MFD_CLOEXEC), "memfd_create"));
   if (file.whole && file.table.geometry().chunk != announced.geometry.chunk)
     throw std::invalid_argument(announced.name + ": the hub has it in chunks of " +
@@ -40,8 +41,11 @@ void HubStore::claim(const Announcement& announced) {
 }
 
 void HubStore::release(const std::string& name) {
-  std::unique_lock lock(mutex_);
-  files_.at(name).claimed = false;
+  {
+    std::unique_lock lock(mutex_);
+    files_.at(name).claimed = false;
+  }
+  released_.notify_all();
 }
 
 // Only its source changes a file, and that is who asks.
@@ -53,6 +57,7 @@ HashTable HubStore::hash(const std::string& name, const Geometry& geometry, cons
     fd = duplicate(files_.at(name).fd.get());
   }
   FileView view(std::move(fd), name);
+  view.do_not_map();
   view.refresh();
   HashTable table;
   table.resize(geometry);

@@ -4,6 +4,7 @@
 // destination that is slow gets the newest bytes later, as one epoch, never a queue of old ones. Any thread.
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <list>
 #include <map>
@@ -99,6 +100,7 @@ class HubStore {
 
   const Hasher hasher_;
   mutable std::shared_mutex mutex_;
+  std::condition_variable_any released_;
   std::map<std::string, File> files_;       // guarded by mutex_
   std::list<std::shared_ptr<Lack>> lacks_;  // guarded by mutex_
 };

@@ -73,6 +73,7 @@ HashTable hash_of(const Scan& scan, LandingFile& file, const Geometry& geometry)
   table.resize(geometry);
   if (!file.open_existing()) return table;
   FileView view(duplicate(file.fd()), file.path());
+  view.do_not_map();
   view.refresh();
   hash_file(scan, view, table);
   return table;
