@@ -20,10 +20,13 @@ poke() { printf %s "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
   [[ ${lines[-1]} == "killed ${R3_KILLS:-200} times: "* ]]
 }
 
+# A source that waits for what was lost on the way may take its five seconds to end.
+STOP_PATIENCE=12
+
 through() { # OPTIONS of faultproxy: the copy gets there all the same
   start_server mmap-hashsync recv d -l "unix:$PWD/s"
   start_server tests/fault/faultproxy -l "unix:$PWD/p" -c "unix:$PWD/s" --seed "${R3_SEED:-1}" "$@"
-  start_server mmap-hashsync send a "unix:$PWD/p" --interval 20ms --compress none
+  PATIENCE=90 start_server mmap-hashsync send a "unix:$PWD/p" --interval 20ms --compress none
   PATIENCE=60 eventually same
   for i in 1 2 3 4 5; do
     poke a $((i * 300000)) "$i"

@@ -16,6 +16,7 @@ constexpr double kWeightOfOld = 0.75;
 constexpr std::chrono::seconds kTimeToGreet{10};
 constexpr std::size_t kStep = 256 * KiB;  // memory is taken as bytes arrive, not as a header promises
 constexpr std::chrono::seconds kTimeForLastWords{2};
+constexpr std::chrono::seconds kTimeToGoOn{5};  // what was lost on the way would be waited for without an end
 
 [[noreturn]] void lost(const char* what) {
   throw ConnectionLost(std::make_error_code(std::errc::connection_reset), what);
@@ -92,16 +93,30 @@ void Link::forward(const Frame& frame, std::uint32_t file, std::uint64_t epoch) 
   send(header, frame.payload);
 }
 
+// The rest of a frame: some of it has to come again and again.
+std::size_t Link::read_within(Bytes into) {
+  std::size_t done = 0;
+  while (done < into.size()) {
+    stream_.set_deadline(std::chrono::steady_clock::now() + kTimeToGoOn);
+    const auto n = stream_.read_some(into.subspan(done));
+    if (n == 0) break;
+    done += n;
+  }
+  stream_.set_deadline({});
+  return done;
+}
+
 Frame Link::receive() {
   std::array<std::byte, kHeaderSize> head;
-  const auto n = over([&] { return stream_.read_full(head); });
+  auto n = over([&] { return stream_.read_some(head); });
+  if (n > 0) n += over([&] { return read_within(Bytes(head).subspan(n)); });
   if (n < head.size()) lost(n == 0 ? "the peer is gone" : "the connection broke off");
   Frame frame{load_header(head.data()), {}};
   const std::size_t length = frame.header.payload;
   for (std::size_t got = 0; got < length;) {
     const auto step = std::min(length - got, std::max(kStep, got));
     frame.payload.resize(got + step);
-    if (over([&] { return stream_.read_full(Bytes(frame.payload).subspan(got)); }) < step)
+    if (over([&] { return read_within(Bytes(frame.payload).subspan(got)); }) < step)
       lost("the connection broke off");
     got += step;
   }
@@ -117,9 +132,12 @@ Frame Link::receive() {
 
 void Link::listen_for_last_words() {
   if (!broken_) return;
-  stream_.set_deadline(std::chrono::steady_clock::now() + kTimeForLastWords);
+  const auto end = std::chrono::steady_clock::now() + kTimeForLastWords;
   try {
-    for (;;) receive();
+    while (std::chrono::steady_clock::now() < end) {
+      stream_.set_deadline(end);
+      receive();
+    }
   } catch (const ConnectionLost&) {
     // It did not say why.
   }

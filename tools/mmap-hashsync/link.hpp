@@ -32,7 +32,8 @@ class Link {
   void send(Batch& batch, std::uint64_t epoch);
   void forward(const Frame& frame, std::uint32_t file, std::uint64_t epoch);
 
-  // The next frame, undamaged. Throws ECONNRESET at the end of the stream, and what a peer's error says.
+  // The next frame, undamaged. Throws ConnectionLost at the end of the stream, or when a frame that has begun
+  // does not go on for five seconds, and what a peer's error says. No other thread sends meanwhile.
   Frame receive();
   // The same, which has to be of that type.
   Frame receive(Type type);
@@ -44,7 +45,7 @@ class Link {
   std::uint64_t bytes_received() const { return bytes_received_; }
 
  private:
-  void write(const Header& header, std::span<const ConstBytes> parts, ConstBytes whole_payload);
+  std::size_t read_within(Bytes into);
   std::unique_ptr<wire::Packer> take_packer();
 
   Stream& stream_;
