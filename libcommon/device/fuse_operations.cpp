@@ -65,6 +65,19 @@ class FuseServer::Waiting {
   FuseServer& server_;
 };
 
+// A change by the backend. A flush that comes during it need not cover it, so only its end, however it
+// ends, calls for the next one; the application hears of it after that.
+class FuseServer::Change {
+ public:
+  explicit Change(FuseServer& server) : server_(server) {}
+  ~Change() { server_.unflushed_ = true; }
+  Change(const Change&) = delete;
+  Change& operator=(const Change&) = delete;
+
+ private:
+  FuseServer& server_;
+};
+
 void FuseOperations::use_scratch(Bytes scratch) {
   thread_scratch = scratch;
 }
@@ -154,10 +167,12 @@ void FuseOperations::write(fuse_req_t request, fuse_ino_t, const char* data, siz
     const std::size_t length = std::min<std::uint64_t>(size, end - offset);
     const ConstBytes bytes = std::as_bytes(std::span(data, length));
     server.lost_bytes_ += length;  // until it is done
-    server.unflushed_ = true;
-    if (!server.backend_.try_write_at(bytes, offset)) {
-      const FuseServer::Waiting waiting(server);
-      server.backend_.write_at(bytes, offset);
+    {
+      const FuseServer::Change change(server);
+      if (!server.backend_.try_write_at(bytes, offset)) {
+        const FuseServer::Waiting waiting(server);
+        server.backend_.write_at(bytes, offset);
+      }
     }
     server.lost_bytes_ -= length;
     ++server.writes_;
@@ -185,7 +200,7 @@ void FuseOperations::fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t a
     if (kind != 0 && kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE)
       fail(EOPNOTSUPP, "fallocate");
     if (kind != 0) {  // room for every byte of a region there is already
-      server.unflushed_ = true;
+      const FuseServer::Change change(server);
       const FuseServer::Waiting waiting(server);
       server.backend_.zero_at(offset, length, {.keep_allocated = kind == FALLOC_FL_ZERO_RANGE});
     }

@@ -169,6 +169,7 @@ void FuseServer::interrupt() noexcept {
 }
 
 int FuseServer::flush() noexcept {
+  const std::lock_guard lock(flush_mutex_);
   if (!unflushed_.exchange(false)) return 0;
   try {
     backend_.flush();

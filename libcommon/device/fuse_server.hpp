@@ -44,13 +44,15 @@ class FuseServer {
   // Ends the threads, though the connection may go on.
   void interrupt() noexcept;
 
-  // Makes the backend durable, if anything was written since the last time. Returns 0 or an errno.
+  // Makes the backend durable, if anything was written since the last time; who comes while another
+  // one does that waits for it. Returns 0 or an errno.
   int flush() noexcept;
   DeviceCounters counters() const;
 
  private:
   friend struct FuseOperations;
   class Waiting;
+  class Change;
 
   void serve();
   void spawn_server();
@@ -72,6 +74,7 @@ class FuseServer {
   mutable std::mutex attributes_mutex_;
   struct stat attributes_{};  // guarded by attributes_mutex_; size and type never change
   std::atomic<std::time_t> modified_;
+  std::mutex flush_mutex_;  // held until it is known how a flush ended
   std::atomic<bool> unflushed_{false};
   std::atomic<bool> no_open_{false};  // the kernel need not tell about open and close
 

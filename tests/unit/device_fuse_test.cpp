@@ -8,6 +8,7 @@
 
 #include "libcommon/storage/memory.hpp"
 #include "tests/unit/device_kernel.hpp"
+#include "tests/unit/doubles.hpp"
 
 namespace r3::test {
 namespace {
@@ -163,6 +164,53 @@ TEST(Fuse, AFailedFlushIsNotForgotten) {
   backend.error = 0;
   EXPECT_EQ(kernel.fsync(), 0);
   EXPECT_EQ(backend.flushes, 2);
+}
+
+TEST(Fuse, AFlushDuringAChangeDoesNotCoverIt) {
+  for (const Call change : {Call::write, Call::zero}) {
+    auto counting = std::make_unique<CountingBackend>(std::make_unique<MemoryBackend>(8192));
+    const CountingBackend& below = *counting;
+    GatedBackend backend(std::move(counting));
+    FakeKernel kernel(backend, {});
+    backend.shut(change);
+    fuse_write_in write{};
+    write.size = 1;
+    fuse_fallocate_in zero{};
+    zero.mode = FALLOC_FL_ZERO_RANGE;
+    zero.length = 4096;
+    change == Call::write ? kernel.send(FUSE_WRITE, write, "a") : kernel.send(FUSE_FALLOCATE, zero);
+    backend.wait_for_waiting(1);
+    EXPECT_EQ(kernel.fsync(), 0);
+    backend.open();
+    EXPECT_EQ(kernel.receive().error, 0);
+    const unsigned before = below.calls(Call::flush);
+    EXPECT_EQ(kernel.fsync(), 0);
+    EXPECT_EQ(below.calls(Call::flush), before + 1);
+  }
+}
+
+TEST(Fuse, AChangeThatFailedIsFlushedLikeOthers) {
+  Troubled backend(8192);
+  FakeKernel kernel(backend, {});
+  backend.error = EIO;
+  EXPECT_EQ(kernel.write(0, "a").error, EIO);  // a part of it may be there
+  backend.error = 0;
+  EXPECT_EQ(kernel.fsync(), 0);
+  EXPECT_EQ(backend.flushes, 1);
+}
+
+TEST(Fuse, NobodyIsToldThatAFlushIsDoneThatThenFails) {
+  GatedBackend backend(std::make_unique<MemoryBackend>(8192));
+  FakeKernel kernel(backend, {});
+  kernel.write(0, "a");
+  backend.shut(Call::flush);
+  kernel.send(FUSE_FSYNC, fuse_fsync_in{});
+  backend.wait_for_waiting(1);
+  kernel.send(FUSE_FSYNC, fuse_fsync_in{});
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(kernel.attributes().size, 8192u);  // no other answer
+  backend.abandon();
+  EXPECT_EQ(kernel.receive().error, EIO);
+  EXPECT_EQ(kernel.receive().error, EIO);
 }
 
 TEST(Fuse, AnErrorOfALinkIsAnErrorOfInputOrOutput) {
