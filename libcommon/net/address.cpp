@@ -170,6 +170,11 @@ bool is_local(const Address& address) {
   return true;
 }
 
+bool is_one_connection(const Address& address) {
+  return address.kind == Address::Kind::fd || address.kind == Address::Kind::stdio ||
+         address.kind == Address::Kind::exec;
+}
+
 std::string percent_encode(std::string_view text) {
   constexpr std::string_view plain = "-._~/:@";
   constexpr std::string_view digits = "0123456789ABCDEF";

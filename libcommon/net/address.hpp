@@ -34,6 +34,10 @@ std::string to_text(const Address& address);
 // Whether only this machine can reach a listener there: loopback, UNIX, a descriptor, a command.
 bool is_local(const Address& address);
 
+// Whether a second connection there would not reach the same server: a descriptor is gone, and a command
+// runs once more.
+bool is_one_connection(const Address& address);
+
 // RFC 3986 percent-encoding of what a URI cannot carry plainly, and back (bad escapes throw).
 std::string percent_encode(std::string_view text);
 std::string percent_decode(std::string_view text);

@@ -25,7 +25,7 @@
 namespace r3 {
 
 struct NbdClientOptions {
-  unsigned connections = 1;  // used as far as the server allows several
+  unsigned connections = 1;  // used if the server, and the address, allow several
   bool read_only = false;
   std::chrono::milliseconds connect_timeout{10'000};  // for connecting, and for the handshake
   std::chrono::milliseconds io_timeout{0};  // an outage longer than this is EIO; 0 waits for ever

@@ -88,7 +88,7 @@ std::shared_ptr<Session> Link::dial(const Stop& stop) {
   session->number = ++dialled_;
   session->connections.push_back(connect(stop));
   repeat(*session->connections.front(), session->number);
-  if (!(agreement_.flags & kCanMultiConn)) return session;
+  if (!(agreement_.flags & kCanMultiConn) || is_one_connection(address_)) return session;
   while (session->connections.size() < options_.connections)
     session->connections.push_back(connect(stop));
   return session;

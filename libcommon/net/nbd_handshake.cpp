@@ -247,6 +247,7 @@ Rules rules_for(const NbdExport& exported, const NbdServerOptions& options) {
   rules.read_only = exported.read_only || exported.backend->read_only();
   rules.minimum_block = options.minimum_block;
   rules.maximum_block = options.maximum_block;
+  rules.multi_conn = options.multi_conn;
   return rules;
 }
 

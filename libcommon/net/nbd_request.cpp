@@ -81,7 +81,8 @@ WireError to_wire(int error, const Request& request) {
 }
 
 std::uint16_t transmission_flags(const Rules& rules) {
-  unsigned flags = kHasFlags | kSendFlush | kSendFua | kCanMultiConn | kSendCache;
+  unsigned flags = kHasFlags | kSendFlush | kSendFua | kSendCache;
+  if (rules.multi_conn) flags |= kCanMultiConn;
   flags |= rules.read_only ? kReadOnly : kSendTrim | kSendWriteZeroes | kSendFastZero;
   if (rules.format != Format::simple) flags |= kSendDf;
   return static_cast<std::uint16_t>(flags);

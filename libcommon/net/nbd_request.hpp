@@ -29,6 +29,7 @@ struct Rules {
   bool read_only = false;
   Format format = Format::simple;
   bool allocation = false;  // base:allocation was negotiated
+  bool multi_conn = true;   // other connections see the same, and a flush covers them
   std::uint32_t minimum_block = 1;
   std::uint32_t maximum_block = kLongestPayload;
 };

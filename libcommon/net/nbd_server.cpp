@@ -61,10 +61,20 @@ NbdServer::NbdServer(std::vector<NbdExport> exports, NbdServerOptions options)
 NbdServer::~NbdServer() = default;
 
 void NbdServer::serve(Channel channel, const Stop& stop) {
+  serve(std::move(channel), stop, options_);
+}
+
+void NbdServer::serve_only(Channel channel, const Stop& stop) {
+  auto options = options_;
+  options.multi_conn = false;
+  serve(std::move(channel), stop, options);
+}
+
+void NbdServer::serve(Channel channel, const Stop& stop, const NbdServerOptions& options) {
   nbd::server::Stream stream(channel, stop);
-  const auto agreed = nbd::server::shake_hands(stream, exports_, options_);
+  const auto agreed = nbd::server::shake_hands(stream, exports_, options);
   if (!agreed) return stream.finish();
-  nbd::server::Transmission(stream, *agreed->chosen->backend, agreed->rules, options_.workers,
+  nbd::server::Transmission(stream, *agreed->chosen->backend, agreed->rules, options.workers,
                             *counters_)
       .run();
 }

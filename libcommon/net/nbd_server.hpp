@@ -31,6 +31,7 @@ struct NbdServerOptions {
   std::uint32_t preferred_block = 4096;
   std::uint32_t maximum_block = 32 * MiB;
   std::chrono::milliseconds handshake_timeout{10'000};
+  bool multi_conn = true;   // a client may open several connections to an export
   unsigned workers = 16;    // threads a connection may have waiting in a backend
 };
 
@@ -55,6 +56,9 @@ class NbdServer {
   // received are then finished and answered. Throws ProtocolError when the client sent nonsense, and
   // ETIMEDOUT when the handshake took too long. Any number of threads may be in here at once.
   void serve(Channel channel, const Stop& stop);
+  // The same for a connection that came by itself (stdin and stdout, a descriptor): its client is told
+  // not to open others, which would reach another server.
+  void serve_only(Channel channel, const Stop& stop);
 
   // Transmission only, without a handshake, as the kernel's client wants it on a socket pair.
   void serve_attached(Channel channel, const NbdExport& exported, const Stop& stop);
@@ -66,6 +70,7 @@ class NbdServer {
 
  private:
   struct Counters;
+  void serve(Channel channel, const Stop& stop, const NbdServerOptions& options);
   std::vector<NbdExport> exports_;
   NbdServerOptions options_;
   std::unique_ptr<Counters> counters_;

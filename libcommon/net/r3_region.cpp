@@ -52,7 +52,7 @@ Compress compress_of(const Region& region) {
 std::unique_ptr<Backend> open_r3(const Region& region, const RegionOptions& options) {
   R3ClientOptions client;
   client.export_name = region.rest;
-  client.connections = region.address.kind == Address::Kind::fd ? 1 : options.connections;
+  client.connections = is_one_connection(region.address) ? 1 : options.connections;
   client.read_only = options.read_only;
   client.compress = compress_of(region);
   client.connect_timeout = options.connect_timeout;

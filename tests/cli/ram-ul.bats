@@ -38,6 +38,17 @@ load ../helper
   start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/b" "r3+exec:$BIN/ram-ul -l - 1M"
 }
 
+@test "a command is one server, however many connections were asked for" {
+  cd "$BATS_TEST_TMPDIR"
+  for server in "nbd+exec:echo began >>log; exec $BIN/nbd-serve - memory:1M" \
+    "r3+exec:echo began >>log; exec $BIN/ram-ul -l - 1M"; do
+    start_server ram-ul -l "unix:$PWD/b" --connections 4 "$server"
+    [ "$(cat log)" = began ]
+    stop_server
+    rm log
+  done
+}
+
 @test "a client without the key gets nowhere; HUP takes a key away" {
   [ -x "$BIN/r3-key" ] || skip "needs r3-key"
   cd "$BATS_TEST_TMPDIR"

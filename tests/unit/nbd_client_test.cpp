@@ -135,6 +135,20 @@ TEST_F(NbdClient, UsesSeveralConnectionsOnlyIfTheServerAllowsThat) {
   EXPECT_EQ(several.connections(), 4U);
 }
 
+// fd:N, - and exec: are one connection: the next one would be nothing, or another server's.
+TEST_F(NbdClient, UsesOneConnectionWhereTheNextIsToAnotherServer) {
+  DoubleOptions options{.size = MiB};
+  options.flags |= kCanMultiConn;
+  NbdDouble server(options);
+  const Stop never;
+  const Channel here = connect_to(server.address(), 10s, never);
+  const Address address{.kind = Address::Kind::fd, .fd = ::dup(here.input())};
+  const auto client = open_nbd(address, "", {.connections = 4});
+  EXPECT_EQ(server.connections(), 1U);
+  EXPECT_EQ(client->size(), MiB);
+  ::close(address.fd);
+}
+
 TEST_F(NbdClient, PassesTheServersErrorsOn) {
   DoubleOptions options{.size = MiB, .structured = false};
   options.answer = [](const Request& request, int socket) {

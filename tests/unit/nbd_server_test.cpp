@@ -316,6 +316,7 @@ TEST_F(NbdHandshake, FlagsFollowWhatWasNegotiated) {
   auto read_only = server.connect_to("second");
   EXPECT_EQ(read_only.flags,
             kHasFlags | kReadOnly | kSendFlush | kSendFua | kCanMultiConn | kSendCache);
+  EXPECT_EQ(server.connect_only().flags, plain.flags & ~kCanMultiConn);
 }
 
 // Row 4: endless or huge options.

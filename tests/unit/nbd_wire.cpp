@@ -170,6 +170,13 @@ WireClient WireServer::connect() {
   return start([this](Channel channel) { server.serve(std::move(channel), stop); });
 }
 
+WireClient WireServer::connect_only() {
+  auto client = start([this](Channel channel) { server.serve_only(std::move(channel), stop); });
+  client.greet();
+  client.go();
+  return client;
+}
+
 WireClient WireServer::connect_attached(const NbdExport& exported) {
   return start([this, exported](Channel channel) {
     server.serve_attached(std::move(channel), exported, stop);

@@ -104,6 +104,8 @@ class WireServer {
   ~WireServer();
 
   WireClient connect();
+  // Greeted and in transmission, over a connection that is the only one that can be.
+  WireClient connect_only();
   WireClient connect_attached(const NbdExport& exported);
   // Greeted, and in the transmission phase of `name`.
   WireClient connect_to(std::string_view name = "");

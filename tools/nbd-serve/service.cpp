@@ -41,7 +41,7 @@ void Service::start(Channel channel, bool only_one) {
   const auto owned = std::make_shared<Channel>(std::move(channel));
   try {
     group_.spawn([this, owned, only_one] {
-      serve(std::move(*owned));
+      serve(std::move(*owned), only_one);
       if (only_one) stop_.request();
     });
   } catch (const std::system_error& error) {
@@ -51,9 +51,12 @@ void Service::start(Channel channel, bool only_one) {
 }
 
 // The connection loop: what goes wrong here ends one connection and nothing else.
-void Service::serve(Channel channel) noexcept {
+void Service::serve(Channel channel, bool only_one) noexcept {
   try {
-    server_.serve(std::move(channel), stop_);
+    if (only_one)
+      server_.serve_only(std::move(channel), stop_);
+    else
+      server_.serve(std::move(channel), stop_);
   } catch (...) {
     log_debug("connection closed: " + text_of_current_exception());
   }

@@ -33,7 +33,7 @@ class Service {
 
  private:
   void start(Channel channel, bool only_one);
-  void serve(Channel channel) noexcept;
+  void serve(Channel channel, bool only_one) noexcept;
   void leave();
 
   NbdServer& server_;
