@@ -7,8 +7,19 @@ namespace r3 {
 
 TaskGroup::~TaskGroup() {
   stop_.request();
-  for (Task& task : tasks_)
-    if (task.thread.joinable()) task.thread.join();
+  join_all();
+}
+
+// One at a time is taken out of the list: its threads may spawn, and so collect, at the same time.
+void TaskGroup::join_all() noexcept {
+  std::unique_lock lock(mutex_);
+  while (!tasks_.empty()) {
+    std::list<Task> next;
+    next.splice(next.end(), tasks_, tasks_.begin());
+    lock.unlock();
+    next.front().thread.join();
+    lock.lock();
+  }
 }
 
 void TaskGroup::spawn(std::function<void()> body) {
@@ -52,9 +63,7 @@ void TaskGroup::collect() {
 }
 
 void TaskGroup::join() {
-  for (Task& task : tasks_)
-    if (task.thread.joinable()) task.thread.join();
-  tasks_.clear();
+  join_all();
   if (first_error_) std::rethrow_exception(std::exchange(first_error_, nullptr));
 }
 

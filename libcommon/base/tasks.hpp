@@ -23,7 +23,7 @@ class TaskGroup {
 
   // Joins the threads that have ended, so that a long-lived group does not grow.
   void collect();
-  // Waits for all threads, then throws the first error, if any. Spawning must have ended.
+  // Waits for all threads, those too that they spawn meanwhile, then throws the first error, if any.
   void join();
 
   Stop& stop() { return stop_; }
@@ -33,6 +33,7 @@ class TaskGroup {
     std::thread thread;
     bool ended = false;  // guarded by mutex_
   };
+  void join_all() noexcept;
   void run(std::list<Task>::iterator task, const std::function<void()>& body) noexcept;
 
   Stop stop_;

@@ -61,6 +61,19 @@ TEST(TaskGroup, DoesNotGrow) {
   EXPECT_EQ(ran, 200);
 }
 
+TEST(TaskGroup, JoinWaitsForWhatItsTasksSpawnMeanwhile) {
+  constexpr int kChains = 4, kLength = 500;
+  std::atomic<int> done{0};
+  TaskGroup group;
+  std::function<void(int)> chain = [&](int left) {
+    if (left > 1) group.spawn([&chain, left] { chain(left - 1); });
+    ++done;
+  };
+  for (int i = 0; i < kChains; ++i) group.spawn([&] { chain(kLength); });
+  group.join();
+  EXPECT_EQ(done, kChains * kLength);
+}
+
 TEST(TaskGroup, TasksMaySpawnTasks) {
   std::atomic<int> done{0};
   Stop inner_started;
