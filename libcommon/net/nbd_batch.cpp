@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
 
@@ -93,17 +94,17 @@ void Batch::flush() {
   std::uint64_t sent = 0;
   auto turn = std::unique_lock(session_.stream.sending());
   const auto outcome = session_.stream.send(parts_, sent);
+  if (outcome == Stream::Sent::fault) send_one_by_one(sent, turn);
   turn.unlock();
-  if (outcome == Stream::Sent::fault) send_one_by_one(sent);
   units_.clear();
   head_end_ = scratch_end_ = 0;
 }
 
 // Borrowed memory could not be read: everything after the first `sent` bytes is sent again, such
-// memory through the backend, which tells errors.
-void Batch::send_one_by_one(std::uint64_t sent) {
-  const auto slice = Mapping::anonymous(kFaultSlice);
-  auto turn = std::unique_lock(session_.stream.sending());
+// memory through the backend, which tells errors. In the same turn: the first of it may be the rest of a
+// message. No exception may end that, hence the memory on the stack.
+void Batch::send_one_by_one(std::uint64_t sent, std::unique_lock<std::mutex>& turn) {
+  std::array<std::byte, kFaultSlice> slice;
   std::optional<std::uint64_t> failed;
   for (const auto& unit : units_) {
     const auto size = unit.head_size + unit.data.size();
@@ -112,7 +113,7 @@ void Batch::send_one_by_one(std::uint64_t sent) {
     if (skip == size) continue;
     if (unit.reply == failed) continue;  // has been ended by an error
     if (unit.may_fault) {
-      if (!send_chunk(session_, unit.request, unit.chunk, skip, slice.bytes(), turn))
+      if (!send_chunk(session_, unit.request, unit.chunk, skip, slice, turn))
         failed = unit.reply;
       continue;
     }

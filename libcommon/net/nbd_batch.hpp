@@ -48,7 +48,7 @@ class Batch {
   };
   std::byte* head_end() { return &heads_.bytes()[head_end_]; }
   void add(Unit unit, bool ends_reply);
-  void send_one_by_one(std::uint64_t sent);
+  void send_one_by_one(std::uint64_t sent, std::unique_lock<std::mutex>& turn);
 
   Session& session_;
   Mapping heads_;

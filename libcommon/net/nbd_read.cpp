@@ -19,8 +19,8 @@ WireError try_reading(Session& session, const Request& request, Bytes into, std:
   }
 }
 
-// The read failed when `sent` bytes of the chunk (its head has `head` bytes) had been sent.
-void end_with_error(Session& session, const Request& request, const Chunk& chunk, std::size_t head,
+// The read failed when `sent` bytes of the chunk, the head included, had been sent.
+void end_with_error(Session& session, const Request& request, const Chunk& chunk, ConstBytes head,
                     std::uint64_t sent, Bytes buffer, WireError error) {
   auto& stream = session.stream;
   const auto format = session.rules.format;
@@ -31,14 +31,16 @@ void end_with_error(Session& session, const Request& request, const Chunk& chunk
   }
   if (format == Format::simple) return stream.give_up();
   if (sent > 0) {
+    const auto head_sent = std::min<std::uint64_t>(sent, head.size());
+    if (stream.send(head.subspan(head_sent)) != Stream::Sent::all) return;
     std::fill(buffer.begin(), buffer.end(), std::byte{0});
-    for (auto left = head + chunk.length - sent; left > 0;) {
+    for (auto left = chunk.length - (sent - head_sent); left > 0;) {
       const auto now = std::min<std::uint64_t>(left, buffer.size());
       if (stream.send(buffer.first(now)) != Stream::Sent::all) return;
       left -= now;
     }
   }
-  const auto at = chunk.offset + (sent > head ? sent - head : 0);
+  const auto at = chunk.offset + (sent > head.size() ? sent - head.size() : 0);
   stream.send(ConstBytes(end).first(put_error_at(end.data(), format, request, error, at)));
 }
 
@@ -60,7 +62,7 @@ bool send_chunk(Session& session, const Request& request, const Chunk& chunk, st
     const auto error = try_reading(session, request, data, chunk.offset + position);
     if (!turn.owns_lock()) turn.lock();
     if (error != kOk) {
-      end_with_error(session, request, chunk, head_size, sent, buffer, error);
+      end_with_error(session, request, chunk, ConstBytes(head).first(head_size), sent, buffer, error);
       return false;
     }
     const auto head_left = ConstBytes(head).first(head_size).subspan(

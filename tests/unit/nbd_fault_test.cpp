@@ -5,11 +5,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <condition_variable>
 #include <mutex>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/mapping.hpp"
+#include "libcommon/net/nbd_read.hpp"
 #include "libcommon/storage/memory.hpp"
 #include "tests/unit/nbd_wire.hpp"
 
@@ -78,6 +80,39 @@ TEST(NbdErrors, ASimpleReadThatFailsLateIsClosed) {
   EXPECT_EQ(client.transact(kRead, MiB, 4 * MiB), kOk);
   EXPECT_EQ(client.receive(4 * MiB).size(), 0U);
   EXPECT_TRUE(client.closed());
+}
+
+// Whatever part of a chunk the peer has, the rest of its head follows, then padding, then the error.
+TEST(NbdErrors, AReadThatFailsInTheMiddleOfItsHeadStaysInSync) {
+  Failing backend(0, EIO);
+  const server::Rules rules{.size = backend.size(), .format = server::Format::structured};
+  const server::Request request{.type = kRead, .cookie = 7, .offset = 4096, .length = 512};
+  const server::Chunk chunk{4096, 512, false};
+  std::array<std::byte, server::kLongestHead> head;
+  const auto head_size = server::put_data_head(head.data(), rules.format, request, chunk);
+  for (const std::size_t skip : {std::size_t{1}, std::size_t{7}, head_size - 1, head_size, head_size + 9}) {
+    auto pair = make_socket_pair();
+    WireClient client(std::move(pair.ours));
+    Channel channel(std::move(pair.theirs));
+    const Stop stop;
+    server::Stream stream(channel, stop);
+    server::Session session{stream, backend, rules};
+    ByteString buffer(64);
+    auto turn = std::unique_lock(stream.sending());
+    const auto already = ByteString(head.begin(), head.begin() + std::min(skip, head_size));
+    const ByteString data(skip - already.size());
+    stream.send(already);
+    stream.send(data);
+    EXPECT_FALSE(server::send_chunk(session, request, chunk, skip, buffer, turn));
+    auto got = client.chunk();
+    EXPECT_EQ(got.cookie, 7U);
+    EXPECT_EQ(got.type, kChunkOffsetData);
+    EXPECT_EQ(got.payload.size(), 8U + 512);
+    EXPECT_EQ(load_be<std::uint64_t>(got.payload.data()), 4096U);
+    got = client.chunk();
+    EXPECT_EQ(got.type, kChunkErrorOffset);
+    EXPECT_EQ(got.error(), kEIo);
+  }
 }
 
 TEST(NbdErrors, AStructuredReadThatFailsLateEndsWithAnErrorChunk) {
