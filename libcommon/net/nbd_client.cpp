@@ -84,7 +84,7 @@ class NbdClient : public Backend {
   std::uint64_t longest(const Transfer& transfer) const;
   void cut(Transfer& rest, Piece& piece) const;
   void start(Piece& piece, std::uint64_t after, Connection::Deadline deadline);
-  int finish(Piece& piece);
+  int finish(Piece& piece, Connection::Deadline until);
   bool is_settled(Piece& piece);
   int flush_now();
   int make_room();
@@ -126,8 +126,9 @@ int NbdClient::flush_now() {
   const auto mark = log_.mark();
   Piece piece;
   piece.call.command = kFlush;
-  start(piece, 0, deadline());
-  const int error = finish(piece);
+  const auto until = deadline();
+  start(piece, 0, until);
+  const int error = finish(piece, until);
   if (error == 0) log_.drop(mark);
   return error;
 }
@@ -165,8 +166,9 @@ std::vector<Extent> NbdClient::extents(std::uint64_t offset, std::uint64_t lengt
     piece.call.offset = offset;
     piece.call.length = static_cast<std::uint32_t>(std::min(end - offset, kRangePiece));
     piece.call.most_extents = most;
-    start(piece, 0, deadline());
-    if (const int error = finish(piece)) raise(error, piece.call);
+    const auto until = deadline();
+    start(piece, 0, until);
+    if (const int error = finish(piece, until)) raise(error, piece.call);
     for (const Extent& next : piece.call.extents) append_extent(found, next);
     const Extent& last = piece.call.extents.back();
     offset = last.offset + last.length;
@@ -194,26 +196,29 @@ void NbdClient::run(Transfer transfer) {
   Piece piece;
   cut(transfer, piece);
   if (is_logged) piece.error = make_room();
-  if (piece.error == 0) start(piece, 0, deadline());
-  if (const int error = finish(piece)) raise(error, piece.call);
+  const auto until = deadline();
+  if (piece.error == 0) start(piece, 0, until);
+  if (const int error = finish(piece, until)) raise(error, piece.call);
 }
 
 // Keeps a window of pieces in flight. After an error no piece is added, but all that are in flight are
-// waited for.
+// waited for: until the deadline, which each answer puts off, so that an outage is one for all of them.
 void NbdClient::run_in_pieces(Transfer rest) {
   const bool is_logged = keeps_log_ && rest.command != kRead && rest.command != kCache;
   std::deque<Piece> window;
   Call failed;
+  auto until = deadline();
   while (!window.empty() || (rest.length > 0 && failed.error == 0)) {
     while (rest.length > 0 && failed.error == 0 && window.size() < kWindow) {
       Piece& piece = window.emplace_back();
       cut(rest, piece);
       if (is_logged) piece.error = make_room();
-      if (piece.error == 0) start(piece, 0, deadline());
+      if (piece.error == 0) start(piece, 0, until);
       if (piece.error != 0) break;
     }
     const Piece& first = window.front();
-    const int error = finish(window.front());
+    const int error = finish(window.front(), until);
+    if (error != ETIMEDOUT) until = deadline();
     if (error != 0 && failed.error == 0) {
       failed.error = error;
       failed.command = first.call.command;
@@ -259,8 +264,7 @@ void NbdClient::start(Piece& piece, std::uint64_t after, Connection::Deadline de
 }
 
 // Waits for the answer, making the request again in later sessions until it has one. An errno.
-int NbdClient::finish(Piece& piece) {
-  const auto until = deadline();
+int NbdClient::finish(Piece& piece, Connection::Deadline until) {
   while (piece.error == 0) {
     piece.connection->wait(piece.call, until);
     if (is_settled(piece)) {

@@ -560,6 +560,16 @@ TEST_F(NbdClient, AnOutageBecomesAnErrorOnlyAfterTheTimeout) {
   while (error_of([&] { read_bytes(*client, 0, 1); }) != 0) continue;
 }
 
+// Each piece that waited on its own would be asked for again in a session of its own.
+TEST_F(NbdClient, AnOutageIsOneForAllPiecesOfACall) {
+  DoubleOptions options{.size = 16 * MiB};
+  options.answer = [](const Request& request, int) { return request.type == kRead; };
+  NbdDouble server(options);
+  const auto client = open_nbd(server.address(), "", {.io_timeout = 50ms});
+  EXPECT_EQ(error_of([&] { read_bytes(*client, 0, 16 * MiB); }), EIO);
+  EXPECT_LE(server.requests(kRead), 16U);
+}
+
 TEST_F(NbdClient, AServerThatHangsBecomesAnError) {
   DoubleOptions options{.size = 8 * MiB};
   std::atomic<bool> hangs = true;
