@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <limits>
+#include <memory>
 #include <thread>
 
 #include "libcommon/base/error.hpp"
@@ -58,6 +59,12 @@ struct stat make_attributes(const Backend& backend, const DeviceOptions& options
 
 }  // namespace
 
+// What a thread works with.
+struct FuseServer::Memory {
+  Mapping request = Mapping::anonymous(kRequestSize);
+  Mapping scratch = Mapping::anonymous(kRequestSize);
+};
+
 FuseServer::FuseServer(Backend& backend, const DeviceOptions& options)
     : backend_(backend), options_(options), attributes_(make_attributes(backend, options)),
       modified_(attributes_.st_mtim.tv_sec) {
@@ -85,7 +92,7 @@ void FuseServer::start(const std::string& path, const std::vector<std::string>& 
   if (fuse_session_mount(session_, path.c_str()) != 0)
     fail(errno ? errno : EPERM, path + ": mount");
   fd_ = fuse_session_fd(session_);
-  for (unsigned i = 0; i < at_once(); ++i) spawn_server();
+  for (unsigned i = 0; i < at_once(); ++i, ++started_) spawn_server();
 }
 
 void FuseServer::wait_until_agreed() {
@@ -93,32 +100,35 @@ void FuseServer::wait_until_agreed() {
   if (!agreed_) fail(EPROTO, "the kernel's fuse");
 }
 
+// All that can fail comes before the thread, which is counted as one that ends by itself.
 void FuseServer::spawn_server() {
-  ++started_;
+  const auto memory = std::make_shared<Memory>();
   ++running_;
   ++listening_;
-  servers_.spawn([this] { serve(); });
+  try {
+    servers_.spawn([this, memory] { serve(*memory); });
+  } catch (...) {
+    --running_;
+    --listening_;
+    throw;
+  }
 }
 
 // Before the last listening thread waits for the backend: another one listens from then on, if the
-// limit allows. Running out of threads makes requests queue, nothing worse; hence the catch.
+// limit allows. Running out of threads or memory makes requests queue, nothing worse; hence the catch.
 void FuseServer::add_server() {
   unsigned started = started_.load();
   do {
     if (started >= std::max(options_.threads, at_once())) return;
   } while (!started_.compare_exchange_weak(started, started + 1));
-  ++running_;
-  ++listening_;
   try {
-    servers_.spawn([this] { serve(); });
+    spawn_server();
   } catch (const std::system_error&) {
     --started_;
-    --running_;
-    --listening_;
   }
 }
 
-void FuseServer::serve() {
+void FuseServer::serve(Memory& memory) {
   {
     const std::lock_guard lock(threads_mutex_);
     threads_.push_back(::pthread_self());
@@ -127,16 +137,14 @@ void FuseServer::serve() {
   ::sigemptyset(&wake);
   ::sigaddset(&wake, kWakeSignal);
   ::pthread_sigmask(SIG_UNBLOCK, &wake, nullptr);
-  Mapping request = Mapping::anonymous(kRequestSize);
-  Mapping scratch = Mapping::anonymous(kRequestSize);
-  FuseOperations::use_scratch(scratch.bytes());
+  FuseOperations::use_scratch(memory.scratch.bytes());
   while (!leaving_) {
-    const ssize_t length = ::read(fd_, request.bytes().data(), kRequestSize);
+    const ssize_t length = ::read(fd_, memory.request.bytes().data(), kRequestSize);
     if (length < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT)) continue;
     if (length <= 0) break;  // ENODEV, ECONNABORTED: unmounted
     fuse_buf buffer{};
     buffer.size = static_cast<std::size_t>(length);
-    buffer.mem = request.bytes().data();
+    buffer.mem = memory.request.bytes().data();
     fuse_session_process_buf(session_, &buffer);
     progress_.fetch_add(1, std::memory_order_relaxed);
   }

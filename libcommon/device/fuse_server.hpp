@@ -54,7 +54,8 @@ class FuseServer {
   class Waiting;
   class Change;
 
-  void serve();
+  struct Memory;
+  void serve(Memory& memory);
   void spawn_server();
   void add_server();
 
