@@ -25,24 +25,39 @@
 namespace r3 {
 namespace {
 
+bool is_bound(const std::string& node) {
+  std::error_code error;
+  return std::filesystem::exists("/sys/block/" + node.substr(5) + "/loop", error);
+}
+
 // A symbolic link to the device, where the user wants to find it.
 class Link {
  public:
-  Link(const std::string& path, const std::string& target) : path_(path) {
+  // Replaces a link to a device that is not in use: it was left by a process that was killed.
+  Link(const std::string& path, const std::string& target) : path_(path), target_(target) {
     if (path_.empty()) return;
-    std::error_code missing;  // a link to nothing, or to a device of a process that was killed
-    if (std::filesystem::read_symlink(path_, missing).string().starts_with("/dev/loop"))
+    const std::string before = read();
+    if (before.starts_with("/dev/loop")) {
+      if (before != target_ && is_bound(before))
+        fail(EBUSY, path_ + ": leads to " + before + ", which is in use");
       ::unlink(path_.c_str());
-    check(::symlink(target.c_str(), path_.c_str()), path_);
+    }
+    check(::symlink(target_.c_str(), path_.c_str()), path_);
   }
   ~Link() {
-    if (!path_.empty()) ::unlink(path_.c_str());
+    if (!path_.empty() && read() == target_) ::unlink(path_.c_str());
   }
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
 
  private:
+  std::string read() const {
+    std::error_code none;
+    return std::filesystem::read_symlink(path_, none).string();
+  }
+
   std::string path_;
+  std::string target_;
 };
 
 // One bound /dev/loopN. This process never has it open itself: the last one to close a device waits
@@ -59,7 +74,12 @@ class Loop {
     const int flags = options.read_only ? O_RDONLY : O_RDWR;
     const int error = run_apart([&] { return bind(file, flags, config, failed); });
     if (error != 0) fail(error, failed);
-    take_node(options);
+    try {
+      take_node(options);
+    } catch (...) {
+      unbind_loop(node_);
+      throw;
+    }
   }
 
   ~Loop() { release(); }
@@ -96,10 +116,7 @@ class Loop {
     unbind_loop(node_);
   }
 
-  bool gone() const {
-    std::error_code error;
-    return !std::filesystem::exists("/sys/block/" + node_.substr(5) + "/loop", error);
-  }
+  bool gone() const { return !is_bound(node_); }
 
  private:
   int bind(const std::string& file, int flags, loop_config& config, std::string& failed) {
