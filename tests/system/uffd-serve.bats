@@ -135,3 +135,149 @@ proxy() { "$BIN/tests/fault/faultproxy" --ask "$1" "unix:$PWD/pc" >/dev/null; }
   wait $pid
   cmp copy image
 }
+
+peer() { timeout -k 1 30 python3 "$ROOT/tests/system/uffd_peer.py" "$@"; }
+
+@test "uffd-serve: hands over as userfaultfd-go does" {
+  need_root
+  head -c 3000001 /dev/urandom >image
+  serve image
+  peer original s image
+  stop_server
+  serve --protocol original --no-prefetch image
+  peer original s image
+}
+
+@test "uffd-serve: a mapping that is shorter than the region, as the original may have" {
+  need_root
+  head -c 409600 /dev/urandom >image
+  cat image image >longer
+  serve longer
+  peer original s image
+}
+
+@test "uffd-serve: restores memory as Firecracker hands it over" {
+  need_root
+  head -c 3000001 /dev/urandom >image
+  for options in "--protocol firecracker" "" "--protocol firecracker --no-prefetch --chunk-size 64K"; do
+    # shellcheck disable=SC2086
+    serve $options image
+    peer firecracker s image
+    stop_server
+  done
+}
+
+@test "uffd-serve: another protocol than --protocol says is refused" {
+  need_root
+  head -c 30001 /dev/urandom >image
+  serve --protocol firecracker image
+  run -1 client
+  [[ $output == *"--protocol"* ]]
+}
+
+@test "uffd-serve: nonsense is refused, said, and touches nobody else" {
+  need_root
+  head -c 30000000 /dev/urandom >image
+  serve image --no-prefetch --control "unix:$PWD/control"
+  mkfifo pipe
+  client >pipe 3>&- &
+  pid=$!
+  exec 5<pipe
+  head -c 1000000 <&5 >copy
+  peer hostile s >said
+  cat said
+  (($(grep -c refused: said) == 21))
+  for word in "no descriptor came" "no userfaultfd" "too many desc" overlap "whole pages" "beyond the region" "not known" "too long"; do
+    grep -q "$word" said
+  done
+  cat <&5 >>copy
+  exec 5<&-
+  wait $pid
+  cmp copy image
+  [[ $(grep -c "was refused" "$server_err") == 21 ]]
+}
+
+@test "uffd-serve: clients that die while they hand over or wait leave nothing behind" {
+  need_root
+  far pattern:8M
+  serve "$region" --no-prefetch --control "unix:$PWD/control"
+  run peer die-early s
+  proxy "hole on"
+  mkfifo late
+  for _ in 1 2 3; do
+    python3 "$ROOT/tests/system/uffd_peer.py" die-late s >late 3>&- &
+    pid=$!
+    read -r _ <late
+    kill -KILL $pid
+    wait $pid || true
+  done
+  proxy "hole off"
+  no_clients() { [[ $(status_of | jq .clients) == 0 ]]; }
+  eventually no_clients
+  client | head -c 16 | cmp - <(printf '\0\0\0\0\0\0\0\0\10\0\0\0\0\0\0\0')
+  kill -0 "$server_pid"
+}
+
+@test "uffd-serve: a region that fails is SIGBUS with its place, and no zeroes" {
+  head -c 5000000 /dev/urandom >image
+  for options in "" --no-prefetch; do
+    # shellcheck disable=SC2086
+    serve image $options --events-fd 8 8>events
+    client --touch sequential
+    truncate -s 2500000 image
+    run -1 client -o copy --force
+    [[ $output == *"byte 2498560: "* ]]
+    (($(stat -c %s copy) <= 2500000))
+    cmp -n "$(stat -c %s copy)" copy image
+    grep '"event":"poisoned"' events | grep -q '"offset":2498560'
+    stop_server
+    head -c 5000000 /dev/urandom >image
+  done
+}
+
+@test "uffd-serve: a server is killed; its client waits until another one has taken over" {
+  head -c 30000000 /dev/urandom >image
+  serve image --no-prefetch --read-ahead 64K
+  mkfifo pipe
+  client >pipe 2>errors 3>&- &
+  pid=$!
+  exec 5<pipe
+  head -c 1000000 <&5 >copy
+  kill -KILL "$server_pid"
+  forget_server "$server_pid"
+  eventually grep -q "the server has gone" errors
+  serve image # without --adopt: it could be another region
+  eventually grep -q "adopt takes it over" "$server_err"
+  kill -0 $pid
+  stop_server
+  serve image --adopt
+  cat <&5 >>copy
+  exec 5<&-
+  wait $pid
+  cmp copy image
+  grep -q "has taken over" errors
+}
+
+@test "uffd-serve: a server that is told to end poisons what a client without a duplicate did not touch" {
+  need_root
+  serve pattern:1M --no-prefetch --events-fd 8 8>events
+  python3 - "$ROOT/tests/system" s >said 3>&- <<'END' &
+import sys
+sys.path.insert(0, sys.argv[1])
+import uffd_peer, struct
+uffd = uffd_peer.open_uffd()
+mapped, address = uffd_peer.memory(1 << 20, uffd)
+peer = uffd_peer.connect(sys.argv[2])
+peer.sendall(struct.pack(">q", address))
+uffd_peer.send_fds(peer, b"\0", [uffd])
+print(mapped[8], flush=True)
+peer.recv(1)
+print(mapped[1 << 19], flush=True)
+END
+  pid=$!
+  eventually grep -q 8 said
+  stop_server
+  wait $pid && false
+  status=$?
+  [[ $(wc -l <said) == 1 ]]
+}

@@ -26,26 +26,25 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kPiece = MiB;
+constexpr std::size_t kPage = 4096;
 
 // A touch that fails raises SIGBUS in the thread that touches: it jumps back to where it began.
 thread_local sigjmp_buf before_touch;
-thread_local const void* volatile failed_at;
 
-void on_bus_error(int, siginfo_t* info, void*) {
-  failed_at = info->si_code == SI_QUEUE ? info->si_value.sival_ptr : info->si_addr;
+void on_bus_error(int, siginfo_t*, void*) {
   ::siglongjmp(before_touch, 1);
 }
 
 void catch_bus_errors() {
   struct sigaction action{};
   action.sa_sigaction = on_bus_error;
-  action.sa_flags = SA_SIGINFO;
+  action.sa_flags = SA_SIGINFO | SA_NODEFER;
   check(::sigaction(SIGBUS, &action, nullptr), "sigaction");
 }
 
-// Copies, or only touches when `into` is null; false if a page cannot be had (failed_at says which).
+// Copies, or only touches when `into` is null; false if a page cannot be had.
 bool copy_guarded(std::byte* into, const std::byte* from, std::size_t length) {
-  if (::sigsetjmp(before_touch, 1) != 0) return false;
+  if (::sigsetjmp(before_touch, 0) != 0) return false;  // a signal mask would cost a system call
   if (into != nullptr) {
     std::memcpy(into, from, length);
   } else {
@@ -65,13 +64,16 @@ class Reading {
     });
   }
 
-  // False when the tool is to stop; throws when a page cannot be had.
+  // False when the tool is to stop; throws when a page cannot be had. Page by page, for memcpy() begins
+  // where it likes.
   bool get(std::byte* into, std::size_t offset, std::size_t length) {
-    const bool copied = copy_guarded(into, &memory_.bytes()[offset], length);
-    if (tool_.stop().requested()) return false;
-    if (copied) return true;
-    const auto at = static_cast<std::uint64_t>(static_cast<const std::byte*>(failed_at) - memory_.bytes().data());
-    fail(EIO, address_ + ": byte " + std::to_string(at));
+    for (std::size_t done = 0; done < length; done += kPage) {
+      const bool copied = copy_guarded(into ? into + done : nullptr, &memory_.bytes()[offset + done],
+                                       std::min(kPage, length - done));
+      if (tool_.stop().requested()) return false;
+      if (!copied) fail(EIO, address_ + ": byte " + std::to_string(offset + done));
+    }
+    return true;
   }
 
  private:
@@ -129,7 +131,6 @@ void report(Tool& tool, const ClientOptions& options, std::vector<double>& each,
 
 int touch(Tool& tool, const ClientOptions& options, RemoteMemory& memory) {
   Reading reading(tool, memory, options.address);
-  constexpr std::size_t kPage = 4096;
   const auto size = memory.bytes().size();
   std::vector<std::size_t> order((size + kPage - 1) / kPage);
   std::iota(order.begin(), order.end(), std::size_t{0});
