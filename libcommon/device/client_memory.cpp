@@ -66,7 +66,28 @@ std::optional<ClientMemory::Spot> ClientMemory::spot(std::uint64_t address) cons
   const auto found = layout_.at(address);
   if (!found) return {};
   const auto& range = layout_.ranges()[found->place.range];
-  return Spot{range.offset + found->place.page * range.page_size, found->left, range.page_size};
+  return Spot{found->place, round_down(address, range.page_size), range.offset + found->place.page * range.page_size,
+              found->left, range.page_size};
+}
+
+std::optional<ClientMemory::Spot> ClientMemory::spot(const UffdLayout::Place& place) const {
+  std::lock_guard lock(mutex_);
+  const auto found = layout_.where(place);
+  if (!found) return {};
+  const auto& range = layout_.ranges()[place.range];
+  return Spot{place, found->address, range.offset + place.page * range.page_size, found->length, range.page_size};
+}
+
+std::vector<PullRange> ClientMemory::take_removed() {
+  // The process goes on as soon as its message has been read: what follows from it is waited for.
+  std::shared_lock placing(placing_);
+  std::lock_guard lock(mutex_);
+  return std::exchange(removed_, {});
+}
+
+void ClientMemory::keep_removed(const std::vector<PullRange>& removed) {
+  std::lock_guard lock(mutex_);
+  removed_.insert(removed_.begin(), removed.begin(), removed.end());
 }
 
 // The row of pages like the one at `page` (absent, gone or zeroed) up to `end`.
@@ -256,6 +277,7 @@ void ClientMemory::removed(std::uint64_t from, std::uint64_t length) {
     if (!found) break;
     const auto page = layout_.ranges()[found->place.range].page_size;
     const auto bytes = std::min(found->left, length);
+    if (protect_) removed_.push_back({layout_.ranges()[found->place.range].offset + found->place.page * page, bytes});
     for (unsigned char& state : pages_[found->place.range].all().subspan(found->place.page, bytes / page)) {
       if (state == kPresent || state == kDoubted) present_ -= page;
       state = state == kClaimed || state == kClaimedZeroed ? kClaimedZeroed : kZeroed;

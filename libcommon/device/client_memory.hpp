@@ -17,6 +17,7 @@
 #include "libcommon/base/mapping.hpp"
 #include "libcommon/device/uffd.hpp"
 #include "libcommon/device/uffd_layout.hpp"
+#include "libcommon/storage/pull_source.hpp"
 
 namespace r3 {
 
@@ -78,11 +79,16 @@ class ClientMemory {
   void wake_all() noexcept;
   // Where the memory is now.
   std::vector<UffdLayout::Stretch> stretches() const;
-  // The offset in the region of an address, and how many bytes follow in one piece.
+  // Where something is: in the process and in the region, and how many bytes follow in one piece.
   struct Spot {
-    std::uint64_t offset, left, page_size;
+    UffdLayout::Place place;
+    std::uint64_t address = 0, offset = 0, left = 0, page_size = 0;
   };
   std::optional<Spot> spot(std::uint64_t address) const;
+  std::optional<Spot> spot(const UffdLayout::Place& place) const;
+  // What the process gave back since the last call, if writes are watched: ranges of the region.
+  std::vector<PullRange> take_removed();
+  void keep_removed(const std::vector<PullRange>& removed);  // for the next call
 
  private:
   enum State : unsigned char {
@@ -124,6 +130,7 @@ class ClientMemory {
   UffdLayout layout_;         // guarded by mutex_
   std::vector<Pages> pages_;  // a State for each page of each range; guarded by mutex_
   std::uint64_t present_ = 0;  // guarded by mutex_
+  std::vector<PullRange> removed_;  // guarded by mutex_
   std::function<void()> reader_;
 };
 

@@ -75,6 +75,10 @@ Pager::Brought Pager::answer(const ClientMemory::Message& fault) {
     resume(fault);
     return Brought::done;
   }
+  if (fault.flags & UFFD_PAGEFAULT_FLAG_WP) {
+    let_write(fault);
+    return Brought::done;
+  }
   const auto length = streams_.length_for(fault.address, slow_.exchange(false, std::memory_order_relaxed));
   Claim claim;
   switch (memory_.touch(fault.address, options_.chunk, length, claim)) {
@@ -112,6 +116,17 @@ void Pager::resume(const ClientMemory::Message& fault) {
     // Some of it is not there yet.
   }
   memory_.uffd().resume(address, page, page);
+}
+
+void Pager::let_write(const ClientMemory::Message& fault) {
+  const auto page = std::max<std::uint64_t>(4 * KiB, memory_.page_size_at(fault.address));
+  const bool done = options_.on_write
+                        ? options_.on_write(fault.address)
+                        : memory_.uffd().protect(round_down(fault.address, page), page, false) !=
+                              Uffd::Filled::End::changing;
+  if (done) return;
+  faults_.push_back(fault);
+  read_messages();
 }
 
 // Places `length` bytes, whole pages from the start of the claim.

@@ -34,6 +34,9 @@ struct PagerOptions {
   // A page could not be had: `error` is an errno, `signalled` tells that the kernel cannot poison.
   std::function<void(std::uint64_t address, std::uint64_t offset, int error, bool signalled)> on_poisoned;
   std::function<void(std::unique_ptr<ClientMemory>)> on_fork;
+  // A write to a protected page, in the thread of run(); false if the process's messages have to be read
+  // first, then it comes again. Without one, writers just go on.
+  std::function<bool(std::uint64_t address)> on_write;
 };
 
 struct PagerCounters {
@@ -57,6 +60,8 @@ class Pager {
   // has ended (a pidfd); -1 if that is not known, then it is looked for now and then.
   End run(const Stop& stop, int ended);
 
+  // The region was written to: what was known of this range may not hold any more.
+  void forget(std::uint64_t offset, std::uint64_t length) { zeroes_.forget(offset, length); }
   const PagerCounters& counters() const { return counters_; }
 
  private:
@@ -66,6 +71,7 @@ class Pager {
   void read_messages();
   Brought answer(const ClientMemory::Message& fault);
   void resume(const ClientMemory::Message& fault);
+  void let_write(const ClientMemory::Message& fault);
   Brought bring(Claim& claim, Bytes buffer, bool may_wait, bool reads_messages);
   Brought bring_data(Claim& claim, std::uint64_t length, Bytes buffer, bool may_wait, bool reads_messages);
   Brought place(Claim& claim, std::uint64_t length, ClientMemory::Fill fill, ConstBytes bytes, bool reads_messages);

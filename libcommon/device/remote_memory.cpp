@@ -76,7 +76,7 @@ RemoteMemory::~RemoteMemory() {
     return;
   }
   try {
-    if (options_.writable) push();
+    if (options_.writable) push_once();
   } catch (const std::exception&) {
     // Who has to know pushes before.
   }
@@ -186,12 +186,24 @@ void RemoteMemory::reconnect() {
   } while (!watcher_->stop().wait_for(kTryAgain));
 }
 
-std::uint64_t RemoteMemory::push() {
+std::uint64_t RemoteMemory::push_once() {
   std::lock_guard lock(mutex_);
   send(socket_.get(), uffd::push_message());
   const auto answer = receive(socket_.get(), address_, uffd::Type::pushed);
   if (answer.header.error > 0) fail(static_cast<int>(answer.header.error), address_ + ": push");
   return uffd::parse_number(answer.payload);
+}
+
+std::uint64_t RemoteMemory::push() {
+  do {
+    try {
+      return push_once();
+    } catch (const std::system_error& error) {
+      // The server died; the kernel knows what was written, and tells the next one.
+      if (error.code().value() != EPIPE && error.code().value() != ECONNRESET) throw;
+    }
+  } while (!watcher_->stop().wait_for(kTryAgain));
+  fail(ESHUTDOWN, address_ + ": push");
 }
 
 }  // namespace r3

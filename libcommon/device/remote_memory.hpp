@@ -45,7 +45,8 @@ class RemoteMemory {
 
   // As long as the region. Without Options::writable, writes are this process's own.
   Bytes bytes() const { return bytes_.first(size_); }
-  // Returns when the region has everything that was written before the call; the bytes pushed.
+  // Returns when the region has everything that was written before the call; the bytes pushed. If the
+  // server has died, waits for the one that takes over.
   std::uint64_t push();
 
   // For leaving although a server does not answer: who waits for a page gets zeroes from now on, and has
@@ -57,6 +58,7 @@ class RemoteMemory {
   bool user_mode_only() const { return user_mode_only_; }
 
  private:
+  std::uint64_t push_once();
   Fd connect() const;
   void map_memory();
   void register_memory();

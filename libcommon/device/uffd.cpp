@@ -101,13 +101,15 @@ Uffd::Filled Uffd::resume(std::uint64_t address, std::uint64_t length, std::uint
   });
 }
 
-bool Uffd::protect(std::uint64_t address, std::uint64_t length, bool on) {
+Uffd::Filled::End Uffd::protect(std::uint64_t address, std::uint64_t length, bool on) {
   uffdio_writeprotect request{{address, length}, on ? UFFDIO_WRITEPROTECT_MODE_WP : 0u};
   while (::ioctl(fd(), UFFDIO_WRITEPROTECT, &request) < 0) {
-    if (errno == ENOENT || errno == ESRCH) return false;
-    if (errno != EAGAIN && errno != EINTR) fail(errno, "userfaultfd: write-protect");
+    if (errno == EAGAIN) return Filled::End::changing;
+    if (errno == ENOENT) return Filled::End::no_memory_there;
+    if (errno == ESRCH) return Filled::End::gone;
+    if (errno != EINTR) fail(errno, "userfaultfd: write-protect");
   }
-  return true;
+  return Filled::End::all;
 }
 
 void Uffd::wake(std::uint64_t address, std::uint64_t length) noexcept {

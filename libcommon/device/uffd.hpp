@@ -44,8 +44,8 @@ class Uffd {
   Filled poison(std::uint64_t address, std::uint64_t length, std::uint64_t page);
   // Maps what the file behind the memory holds there already (minor faults).
   Filled resume(std::uint64_t address, std::uint64_t length, std::uint64_t page);
-  // Sets or lifts write protection, which wakes the writers that wait. False if nothing is there.
-  bool protect(std::uint64_t address, std::uint64_t length, bool on);
+  // Sets or lifts write protection, which wakes the writers that wait: all, or nothing.
+  Filled::End protect(std::uint64_t address, std::uint64_t length, bool on);
   void wake(std::uint64_t address, std::uint64_t length) noexcept;
 
   // The messages that are waiting; none if there are none.

@@ -281,3 +281,98 @@ END
   status=$?
   [[ $(wc -l <said) == 1 ]]
 }
+
+@test "uffd-serve: --writable: what a client writes is in the region, and nothing else is touched" {
+  head -c 5000001 /dev/urandom >image
+  cp image wanted
+  for at in 0 12345 4096000 5000000; do printf X | dd of=wanted bs=1 seek=$at conv=notrunc status=none; done
+  for kind in anonymous shared; do
+    cp image region
+    serve region --writable --push-interval 0s --control "unix:$PWD/control"
+    client --write wanted --memory $kind
+    (($(status_of | jq .bytes_pushed) <= 4 * 4096))
+    cmp region wanted
+    client | cmp - wanted
+    stop_server
+    cmp region wanted
+  done
+}
+
+@test "uffd-serve: without --writable a client cannot push" {
+  head -c 100000 /dev/urandom >image
+  serve image
+  run -1 client --write image
+  [[ $output == *"--writable"* ]]
+}
+
+# A client that writes a byte into each page and then waits, told by the server's word, an interval or the end.
+writer() {
+  python3 - "$ROOT/tests/system" s >said 3>&- <<'END' &
+import sys, struct, signal, fcntl
+sys.path.insert(0, sys.argv[1])
+import uffd_peer
+uffd = uffd_peer.open_uffd(features=1 | 1 << 15)
+mapped, address = uffd_peer.memory(1 << 20, uffd, mode=3)
+peer, size = uffd_peer.greet(sys.argv[2])
+uffd_peer.send_fds(peer, uffd_peer.message(3, struct.pack("<I12x", 5) + struct.pack("<QQQQ", address, 1 << 20, 0, 4096), 1), [uffd])
+peer.recv(16)
+for page in range(0, 256, 2):
+    mapped[page * 4096 + 5] = 7
+print("written", flush=True)
+signal.pause()
+END
+  writer_pid=$!
+  eventually grep -q written said
+}
+
+@test "uffd-serve: pushed on request, at an interval and at the end" {
+  need_root
+  need "asynchronous write tracking" bash -c '[[ $(uname -r | cut -d. -f1) -ge 7 ]] || (($(uname -r | cut -d. -f2) >= 7))'
+  head -c 1M /dev/urandom >image
+  cp image wanted
+  python3 -c '
+data = bytearray(open("wanted", "rb").read())
+for page in range(0, 256, 2): data[page * 4096 + 5] = 7
+open("wanted", "wb").write(data)'
+  for how in request interval end; do
+    cp image region
+    interval=0s
+    [[ $how != interval ]] || interval=50ms
+    serve region --writable --push-interval $interval --control "unix:$PWD/control"
+    writer
+    case $how in
+      request)
+        cmp region image
+        [[ $("$BIN/uffd-serve" --ask push "unix:$PWD/control" | jq .pushed) == $((128 * 4096)) ]]
+        cmp region wanted
+        ;;
+      interval) eventually cmp -s region wanted ;;
+    esac
+    stop_server
+    cmp region wanted
+    kill -KILL $writer_pid
+    wait $writer_pid || true
+  done
+}
+
+@test "uffd-serve: what was written before a server died is pushed by the one that adopts" {
+  need_root
+  head -c 3M /dev/urandom >region
+  tr 'a-m' 'n-z' <region >wanted
+  serve region --writable --push-interval 0s --control "unix:$PWD/control"
+  mkfifo input
+  client --write input 2>errors 3>&- &
+  pid=$!
+  exec 6>input
+  head -c 1500000 wanted >&6
+  half() { (($(status_of | jq .present) > 1000000)); }
+  eventually half
+  kill -KILL "$server_pid"
+  forget_server "$server_pid"
+  eventually grep -q "the server has gone" errors
+  serve region --writable --push-interval 0s --adopt 6>&-
+  tail -c +1500001 wanted >&6
+  exec 6>&-
+  wait $pid
+  cmp region wanted
+}

@@ -29,11 +29,11 @@ def open_uffd(ready=True, features=0):
     return uffd
 
 
-def memory(length, uffd):
+def memory(length, uffd, mode=1):
     length = (length + PAGE - 1) // PAGE * PAGE
     memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    fcntl.ioctl(uffd, UFFDIO_REGISTER, struct.pack("<QQQQ", address, length, 1, 0))
+    fcntl.ioctl(uffd, UFFDIO_REGISTER, struct.pack("<QQQQ", address, length, mode, 0))
     return memory, address
 
 

@@ -149,12 +149,35 @@ int touch(Tool& tool, const ClientOptions& options, RemoteMemory& memory) {
   return kDone;
 }
 
+// The bytes that are there already are left alone: only what differs is written, as a program would.
+int write_in(Tool& tool, const ClientOptions& options, RemoteMemory& memory) {
+  const Fd input = options.input == "-" ? duplicate(STDIN_FILENO) : open_file(options.input, O_RDONLY);
+  Reading reading(tool, memory, options.address);
+  std::vector<std::byte> piece(kPiece), there(kPiece);
+  const auto size = memory.bytes().size();
+  for (std::size_t at = 0; at <= size; at += kPiece) {
+    const auto length = read_full(input.get(), piece, options.input);
+    if (length == 0) break;
+    if (length > size - at) fail(EFBIG, options.input + ": the region has " + std::to_string(size) + " bytes");
+    if (!reading.get(there.data(), at, length)) return stopped(tool);
+    for (std::size_t page = 0; page < length; page += kPage) {
+      const auto count = std::min(kPage, length - page);
+      if (std::memcmp(&piece[page], &there[page], count) != 0)
+        std::memcpy(&memory.bytes()[at + page], &piece[page], count);
+    }
+  }
+  const auto pushed = memory.push();
+  tool.events().send(Json().add("event", "pushed").add("size", pushed));
+  return kDone;
+}
+
 }  // namespace
 
 int run_client(Tool& tool, const ClientOptions& options) {
   catch_bus_errors();
   RemoteMemory::Options how;
   how.kind = options.kind;
+  how.writable = !options.input.empty();
   how.on_change = [&](bool connected) {
     tool.events().send(Json().add("event", connected ? "reconnected" : "disconnected"));
     log_warning(options.address + (connected ? ": a server has taken over" :
@@ -164,6 +187,7 @@ int run_client(Tool& tool, const ClientOptions& options) {
   log_debug("userfaultfd by " + memory.access());
   tool.events().send(Json().add("event", "mapped").add("size", memory.bytes().size()).add("access", memory.access()));
   tool.ready();
+  if (!options.input.empty()) return write_in(tool, options, memory);
   return options.touch.empty() ? copy_out(tool, options, memory) : touch(tool, options, memory);
 }
 

@@ -15,6 +15,7 @@ struct ClientOptions {
   std::string output = "-";  // a file, or standard output
   std::string touch;         // "", "sequential" or "random"
   bool bench = false;
+  std::string input;         // a file whose bytes are written into the memory and pushed
   bool force = false;        // overwrite an output file that is not empty
   RemoteMemory::Kind kind = RemoteMemory::Kind::anonymous;
 };

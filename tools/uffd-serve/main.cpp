@@ -24,7 +24,7 @@ struct Options {
   ClientOptions client;
   PageServerOptions server;
   RegionOptions open;
-  bool no_prefetch = false;
+  bool no_prefetch = false, writable = false;
 };
 
 void declare(Tool& tool, Options& o) {
@@ -37,6 +37,8 @@ void declare(Tool& tool, Options& o) {
   set.flag("--no-prefetch", o.no_prefetch, "bring only what is touched");
   set.number("--threads", o.server.threads, 1, 256, "that wait for the region, for each client (8)");
   set.number("--max-clients", o.server.max_clients, 1, 65536, "at a time; further ones are refused (1024)");
+  set.flag("--writable", o.writable, "bring what clients write back to the region");
+  set.duration("--push-interval", o.server.push_interval, "how often (5s); 0s: on request and at the end");
   set.flag("--adopt", o.server.intake.adopt, "take over from a server that died");
   set.number("--connections", o.open.connections, 1, 64, "to a region that is remote (1)");
   set.duration("--io-timeout", o.open.io_timeout, "an outage of TIME is an error (default: it is waited out)");
@@ -47,6 +49,7 @@ void declare(Tool& tool, Options& o) {
   set.flag("--force", o.client.force, "overwrite a file that is not empty");
   set.text("--touch", "{sequential,random}", o.client.touch, "touch each page once instead of copying");
   set.flag("--bench", o.client.bench, "say how long that took");
+  set.text("--write", "FILE", o.client.input, "write this into the memory, and have it pushed");
   set.text("--memory", "{anonymous,shared,huge}", o.memory, "what to map: ordinary pages, a memfd, 2 MiB pages");
 }
 
@@ -83,18 +86,20 @@ void check_server(Options& o) {
 
 int serve(Tool& tool, Options& o) {
   check_server(o);
-  o.open.read_only = true;
+  o.open.read_only = !o.writable;
   o.open.stop = &tool.stop();
   o.open.on_change = [&tool](bool connected) {
     tool.events().send(Json().add("event", connected ? "reconnected" : "disconnected"));
   };
   const std::unique_ptr<Backend> region = open_region(parse_region(o.region), o.open);
   if (region->size() == 0) fail(ENODATA, o.region + ": the region is empty");
-  o.server.intake.region = {region->size(), o.server.chunk, false};
+  if (o.writable && region->read_only()) fail(EROFS, o.region + ": --writable");
+  o.server.intake.region = {region->size(), o.server.chunk, o.writable};
   Listener listener(parse_address(o.listen));
   const std::string address = to_text(listener.address());
   PageServer server(*region, o.server, tool);
   tool.control().on("status", [&] { return server.status(); });
+  tool.control().on("push", [&] { return Json().add("pushed", server.push()); });
   tool.events().send(Json().add("event", "listening").add("address", address));
   TaskGroup threads;
   threads.spawn([&] { server.run(listener); });
@@ -109,6 +114,7 @@ int connect(Tool& tool, Options& o) {
   if (!o.region.empty()) throw std::invalid_argument("REGION belongs to the server, not to --connect");
   if (!o.listen.empty()) throw std::invalid_argument("--listen and --connect exclude each other");
   if (!o.client.touch.empty()) choose<int>("--touch", o.client.touch, {{"sequential", 0}, {"random", 1}});
+  if (!o.client.input.empty() && !o.client.touch.empty()) throw std::invalid_argument("--write and --touch exclude each other");
   if (o.client.bench && o.client.touch.empty()) throw std::invalid_argument("--bench needs --touch");
   using enum RemoteMemory::Kind;
   o.client.kind = choose<RemoteMemory::Kind>("--memory", o.memory,

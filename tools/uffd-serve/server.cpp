@@ -9,10 +9,14 @@
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/device/follow_source.hpp"
+#include "libcommon/device/watchdog.hpp"
 
 namespace r3 {
 
 namespace {
+
+// How long the last pushes may make no headway before the region is given up.
+constexpr auto kPatience = std::chrono::milliseconds(10'000);
 
 std::string spoken(pid_t process) {
   return process > 0 ? "process " + std::to_string(process) : std::string("a process");
@@ -47,15 +51,17 @@ void PageServer::run(Listener& listener) {
       }
     });
   }
-  region_.abandon();
   {
     std::lock_guard lock(mutex_);
     closing_ = true;
   }
+  if (!options_.intake.region.writable) region_.abandon();
+  const Watchdog watchdog(kPatience, [this] { return pushed_bytes_.load(); },
+                          [this] { give_up(region_, kPatience); });
   clients_.join();
 }
 
-PageServer::Sessions::iterator PageServer::open(std::unique_ptr<ClientMemory> memory, pid_t process) {
+PageServer::Sessions::iterator PageServer::open(std::shared_ptr<ClientMemory> memory, pid_t process, bool track) {
   Session session;
   session.memory = std::move(memory);
   session.process = process;
@@ -70,6 +76,11 @@ PageServer::Sessions::iterator PageServer::open(std::unique_ptr<ClientMemory> me
     report_poisoned(process, address, offset, error, signalled);
   };
   pager.on_fork = [this, process](std::unique_ptr<ClientMemory> child) { serve_child(std::move(child), process); };
+  if (track) {
+    session.tracker = std::make_shared<WriteTracker>(region_, session.memory, process,
+                                                     [this](auto offset, auto length) { pushed(offset, length); });
+    pager.on_write = [tracker = session.tracker.get()](auto address) { return tracker->written(address); };
+  }
   session.pager = std::make_unique<Pager>(region_, *session.memory, std::move(pager));
   std::lock_guard lock(mutex_);
   return sessions_.insert(sessions_.end(), std::move(session));
@@ -86,8 +97,9 @@ void PageServer::close(Sessions::iterator session) {
 void PageServer::serve(Fd connection) {
   auto handoff = take_over(connection.get(), options_.intake, tool_.stop());
   if (!handoff) return;
-  auto memory = std::make_unique<ClientMemory>(std::move(handoff->uffd), handoff->map.ranges, false);
-  const auto session = open(std::move(memory), handoff->process);
+  const bool track = handoff->map.track;
+  auto memory = std::make_shared<ClientMemory>(std::move(handoff->uffd), handoff->map.ranges, track);
+  const auto session = open(std::move(memory), handoff->process, track);
   session->keeps_duplicate = handoff->map.keeps_duplicate;
   Json who;
   who.add("process", static_cast<std::uint64_t>(handoff->process)).add("protocol", name_of(handoff->protocol));
@@ -124,19 +136,81 @@ void PageServer::serve_session(Session& session, Fd& connection, int ended, cons
   tool_.events().send(error.empty() ? event : event.add("error", error));
 }
 
-// Ends the session when the tool is to stop, or when the client of our own protocol leaves.
+// Pushes now and then, and ends the session when the tool is to stop, or when the client of our own
+// protocol leaves.
 void PageServer::watch(Session& session, Fd& connection, Stop& session_stop, const Stop& ended) {
   pollfd watched[] = {{ended.fd(), POLLIN, 0}, {tool_.stop().fd(), POLLIN, 0}, {connection.get(), POLLIN, 0}};
-  while (::poll(watched, 3, kForever) < 0 && errno == EINTR) {
+  const bool at_intervals = session.tracker && options_.push_interval.count() > 0;
+  for (;;) {
+    const int ready = ::poll(watched, 3, at_intervals ? static_cast<int>(options_.push_interval.count()) : kForever);
+    if (ready < 0 && errno == EINTR) continue;
+    if (watched[0].revents != 0) return;
+    if (ready == 0 || watched[1].revents != 0) push_quietly(session);
+    if (watched[1].revents != 0) return session_stop.request();
+    if (watched[2].revents != 0 && !answer(session, connection.get())) {
+      session.left = true;
+      return session_stop.request();
+    }
   }
-  if (watched[0].revents != 0) return;
-  // Nothing but the end of the connection is expected.
-  session.left = watched[1].revents == 0;
-  session_stop.request();
+}
+
+// A request of the client's; false if it has left, or says what makes no sense.
+bool PageServer::answer(Session& session, int connection) try {
+  std::byte bytes[uffd::Header::kSize];
+  if (read_full(connection, bytes, "a client") < sizeof bytes) return false;
+  const auto header = uffd::parse_header(bytes);
+  if (header.type != uffd::Type::push || header.length > 0 || !session.tracker) return false;
+  std::uint64_t pushed = 0;
+  int error = 0;
+  try {
+    pushed = session.tracker->push();
+  } catch (const std::exception&) {
+    error = errno_of_current_exception();
+    log_warning(spoken(session.process) + ": push: " + text_of_current_exception());
+  }
+  send_with_fds(connection, uffd::pushed_message(error, pushed), {});
+  return true;
+} catch (const std::exception&) {
+  return false;
+}
+
+void PageServer::push_quietly(Session& session) {
+  if (session.tracker) try {
+      session.tracker->push();
+    } catch (const std::exception&) {
+      const std::string error = text_of_current_exception();
+      log_warning(spoken(session.process) + ": push: " + error);
+      tool_.events().send(Json().add("event", "error").add("process", static_cast<std::uint64_t>(session.process))
+                              .add("error", error));
+    }
+}
+
+std::uint64_t PageServer::push() {
+  std::vector<std::shared_ptr<WriteTracker>> trackers;
+  {
+    std::lock_guard lock(mutex_);
+    for (const Session& session : sessions_)
+      if (session.tracker) trackers.push_back(session.tracker);
+  }
+  std::uint64_t pushed = 0;
+  std::exception_ptr error;
+  for (const auto& tracker : trackers) try {
+      pushed += tracker->push();
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
+  if (error) std::rethrow_exception(error);
+  return pushed;
+}
+
+void PageServer::pushed(std::uint64_t offset, std::uint64_t length) {
+  pushed_bytes_ += length;
+  std::lock_guard lock(mutex_);
+  for (const Session& session : sessions_) session.pager->forget(offset, length);
 }
 
 void PageServer::serve_child(std::unique_ptr<ClientMemory> memory, pid_t parent) {
-  const auto session = open(std::move(memory), 0);
+  const auto session = open(std::move(memory), 0, false);
   std::lock_guard lock(mutex_);
   if (closing_) {
     session->memory->poison_absent();
@@ -168,7 +242,8 @@ Json PageServer::status() {
     size += session.memory->size();
   }
   return Json().add("size", region_.size()).add("clients", std::uint64_t{sessions_.size()}).add("mapped", size)
-      .add("present", present).add("faults", faults).add("bytes_read", read);
+      .add("present", present).add("faults", faults).add("bytes_read", read)
+      .add("bytes_pushed", pushed_bytes_.load());
 }
 
 }  // namespace r3

@@ -12,6 +12,7 @@
 #include "libcommon/base/tasks.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/pager.hpp"
+#include "libcommon/device/write_tracker.hpp"
 #include "libcommon/net/socket.hpp"
 #include "tools/uffd-serve/intake.hpp"
 
@@ -24,6 +25,7 @@ struct PageServerOptions {
   unsigned threads = 8;
   unsigned max_clients = 1024;
   bool prefetch = true;
+  std::chrono::milliseconds push_interval{5000};  // 0: only on request and at the end
 };
 
 class PageServer {
@@ -34,10 +36,13 @@ class PageServer {
   // Takes connections until the tool is to stop; returns when every session has ended.
   void run(Listener& listener);
   Json status();
+  // Brings what all clients wrote to the region; the bytes. Throws the first error, after all were tried.
+  std::uint64_t push();
 
  private:
   struct Session {
-    std::unique_ptr<ClientMemory> memory;
+    std::shared_ptr<ClientMemory> memory;
+    std::shared_ptr<WriteTracker> tracker;  // of a client whose writes are pushed
     std::unique_ptr<PullSource> order;
     std::unique_ptr<Pager> pager;
     pid_t process = 0;
@@ -49,16 +54,20 @@ class PageServer {
   void serve(Fd connection);
   void serve_session(Session& session, Fd& connection, int ended, const Json& who);
   void serve_child(std::unique_ptr<ClientMemory> memory, pid_t parent);
-  Sessions::iterator open(std::unique_ptr<ClientMemory> memory, pid_t process);
+  Sessions::iterator open(std::shared_ptr<ClientMemory> memory, pid_t process, bool track);
   void close(Sessions::iterator session);
   void report_poisoned(pid_t process, std::uint64_t address, std::uint64_t offset, int error, bool signalled);
   void watch(Session& session, Fd& connection, Stop& session_stop, const Stop& ended);
+  bool answer(Session& session, int connection);
+  void push_quietly(Session& session);
+  void pushed(std::uint64_t offset, std::uint64_t length);
 
   Backend& region_;
   const PageServerOptions options_;
   Tool& tool_;
   TaskGroup clients_;
   std::mutex mutex_;
+  std::atomic<std::uint64_t> pushed_bytes_{0};
   Sessions sessions_;                // guarded by mutex_
   bool closing_ = false;             // guarded by mutex_
   std::uint64_t ended_faults_ = 0;   // of sessions that have ended; guarded by mutex_
