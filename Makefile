@@ -147,6 +147,7 @@ install: all
 	install -m 644 completions/fish/* $(DESTDIR)$(FISHCOMPDIR)
 	for d in $(header_dirs); do install -d $(DESTDIR)$(INCLUDEDIR)/libcommon/$$d && \
 	  install -m 644 libcommon/$$d/*.hpp $(DESTDIR)$(INCLUDEDIR)/libcommon/$$d || exit 1; done
+	install -m 644 libcommon/device/*.h $(DESTDIR)$(INCLUDEDIR)/libcommon/device
 
 clean:
 	rm -rf build build-*

@@ -91,12 +91,13 @@ Pager::Brought Pager::answer(const ClientMemory::Message& fault) {
   }
   const auto page = claim.length / claim.pages;
   streams_.brought(round_down(fault.address, page) + (claim.first.page + claim.pages - claim.asked) * page);
+  if (options_.recording != nullptr) options_.recording->touched(claim.offset, claim.length);
   if (options_.order != nullptr && options_.order->demanded(claim.offset, claim.length, true)) {
     std::lock_guard lock(mutex_);
     ++pulls_;
     pull_.notify_one();
   }
-  const auto brought = bring_or_poison(claim, buffer_.bytes(), false, true, fault);
+  const auto brought = bring_or_poison(claim, buffer_.bytes(), Waits::no, true, fault);
   if (brought == Brought::must_wait) hand_over(claim, fault);
   return brought;
 }
@@ -154,7 +155,7 @@ Pager::Brought Pager::place(Claim& claim, std::uint64_t length, ClientMemory::Fi
   return Brought::done;
 }
 
-Pager::Brought Pager::bring(Claim& claim, Bytes buffer, bool may_wait, bool reads_messages) {
+Pager::Brought Pager::bring(Claim& claim, Bytes buffer, Waits waits, bool reads_messages) {
   using Fill = ClientMemory::Fill;
   while (claim.pages > 0) {
     const auto page = claim.length / claim.pages;
@@ -171,13 +172,13 @@ Pager::Brought Pager::bring(Claim& claim, Bytes buffer, bool may_wait, bool read
     if (row.zero && whole == 0) whole = page;
     if (!row.zero) whole = std::min(claim.length, round_up(row.length, page));
     const auto length = std::min(whole, std::max(page, round_down(buffer.size(), page)));
-    if (const auto brought = bring_data(claim, length, buffer, may_wait, reads_messages); brought != Brought::done)
+    if (const auto brought = bring_data(claim, length, buffer, waits, reads_messages); brought != Brought::done)
       return brought;
   }
   return Brought::done;
 }
 
-Pager::Brought Pager::bring_data(Claim& claim, std::uint64_t length, Bytes buffer, bool may_wait,
+Pager::Brought Pager::bring_data(Claim& claim, std::uint64_t length, Bytes buffer, Waits waits,
                                  bool reads_messages) {
   using Fill = ClientMemory::Fill;
   Mapping larger;  // for huge pages that are longer than the buffer
@@ -206,19 +207,20 @@ Pager::Brought Pager::bring_data(Claim& claim, std::uint64_t length, Bytes buffe
   const Bytes bytes = buffer.first(length);
   std::memset(bytes.data() + in_region, 0, length - in_region);
   if (in_region > 0 && !region_.try_read_at(bytes.first(in_region), claim.offset)) {
-    if (!may_wait) return Brought::must_wait;
-    region_.read_at(bytes.first(in_region), claim.offset);
+    if (waits == Waits::no) return Brought::must_wait;
+    if (waits == Waits::asked) region_.read_at(bytes.first(in_region), claim.offset);
+    else region_.read_background(bytes.first(in_region), claim.offset);
   }
   counters_.read_bytes.fetch_add(in_region, std::memory_order_relaxed);
   const bool zero = memory_.can_zero(page) && all_zero(bytes);
   return place(claim, length, zero ? Fill::zero : Fill::bytes, zero ? ConstBytes{} : bytes, reads_messages);
 }
 
-Pager::Brought Pager::bring_or_poison(Claim& claim, Bytes buffer, bool may_wait, bool reads_messages,
+Pager::Brought Pager::bring_or_poison(Claim& claim, Bytes buffer, Waits waits, bool reads_messages,
                                       const ClientMemory::Message& fault) {
   const auto asked = claim.asked;
   try {
-    const auto brought = bring(claim, buffer, may_wait, reads_messages);
+    const auto brought = bring(claim, buffer, waits, reads_messages);
     if (brought == Brought::gone) memory_.release(claim);
     return brought;
   } catch (const std::exception&) {
@@ -246,7 +248,7 @@ Pager::Brought Pager::bring_or_poison(Claim& claim, Bytes buffer, bool may_wait,
   memory_.release(after);
   claim = one;
   try {
-    const auto brought = bring(claim, buffer, may_wait, reads_messages);
+    const auto brought = bring(claim, buffer, waits, reads_messages);
     if (brought == Brought::gone) memory_.release(claim);
     return brought;
   } catch (const std::exception&) {

@@ -20,6 +20,7 @@
 #include "libcommon/device/fault_streams.hpp"
 #include "libcommon/device/zero_map.hpp"
 #include "libcommon/storage/backend.hpp"
+#include "libcommon/storage/pull_recording.hpp"
 #include "libcommon/storage/pull_source.hpp"
 
 namespace r3 {
@@ -27,6 +28,7 @@ namespace r3 {
 struct PagerOptions {
   std::uint64_t chunk = 4 * KiB;          // what a fault brings at least; a power of two
   std::uint64_t most = 2 * MiB;           // and at most, when faults follow each other
+  PullRecording* recording = nullptr;     // hears what is touched
   unsigned threads = 8;                   // that wait for the region at once
   PullSource* order = nullptr;            // what to bring in the background; none: nothing
   pid_t process = 0;                      // for the signal where pages cannot be poisoned; 0: none is sent
@@ -67,15 +69,17 @@ class Pager {
  private:
   using Claim = ClientMemory::Claim;
   enum class Brought { done, must_wait, gone };
+  // Bytes that would have to be waited for: not now, because somebody waits for them, or when there is time.
+  enum class Waits { no, asked, background };
 
   void read_messages();
   Brought answer(const ClientMemory::Message& fault);
   void resume(const ClientMemory::Message& fault);
   void let_write(const ClientMemory::Message& fault);
-  Brought bring(Claim& claim, Bytes buffer, bool may_wait, bool reads_messages);
-  Brought bring_data(Claim& claim, std::uint64_t length, Bytes buffer, bool may_wait, bool reads_messages);
+  Brought bring(Claim& claim, Bytes buffer, Waits waits, bool reads_messages);
+  Brought bring_data(Claim& claim, std::uint64_t length, Bytes buffer, Waits waits, bool reads_messages);
   Brought place(Claim& claim, std::uint64_t length, ClientMemory::Fill fill, ConstBytes bytes, bool reads_messages);
-  Brought bring_or_poison(Claim& claim, Bytes buffer, bool may_wait, bool reads_messages,
+  Brought bring_or_poison(Claim& claim, Bytes buffer, Waits waits, bool reads_messages,
                           const ClientMemory::Message& fault);
   void poison(Claim& claim, int error, bool reads_messages, const ClientMemory::Message& fault);
   void signal(const ClientMemory::Message& fault);

@@ -43,7 +43,7 @@ void Pager::work() {
     queue_.pop_front();
     lock.unlock();
     const auto begun = Clock::now();
-    bring_or_poison(job.claim, buffer.bytes(), true, false, job.fault);
+    bring_or_poison(job.claim, buffer.bytes(), Waits::asked, false, job.fault);
     if (Clock::now() - begun > kSlow) slow_.store(true, std::memory_order_relaxed);
     lock.lock();
   }
@@ -83,7 +83,7 @@ bool Pager::prefetch_range(const PullRange& range, Bytes buffer) {
     const auto length = claim->length;
     const auto begun = Clock::now();
     try {
-      const auto brought = bring(*claim, buffer, true, false);
+      const auto brought = bring(*claim, buffer, Waits::background, false);
       if (brought == Brought::gone) {
         memory_.release(*claim);
         return false;

@@ -65,6 +65,7 @@ RemoteMemory::RemoteMemory(const std::string& address, Options options)
     hand_over(socket_, false);
     watcher_->spawn([this] { watch(); });
   } catch (...) {
+    abandon();  // as in the destructor
     ::munmap(bytes_.data(), bytes_.size());
     throw;
   }

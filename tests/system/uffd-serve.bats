@@ -11,6 +11,9 @@ setup() {
 # serve REGION OPTIONS...: at unix:s
 serve() { start_server uffd-serve -l "unix:$PWD/s" "$@"; }
 client() { timeout -k 1 30 "$BIN/uffd-serve" -c "unix:$PWD/s" "$@"; }
+half_present() { (($(status_of | jq .present) > 1000000)); }
+four_pages_present() { [[ $(status_of | jq .present) == $((4 * 4096)) ]]; }
+no_clients() { [[ $(status_of | jq .clients) == 0 ]]; }
 status_of() { "$BIN/uffd-serve" --ask status "unix:$PWD/control"; }
 
 @test "uffd-serve: a real file comes byte for byte, in every kind of memory" {
@@ -67,7 +70,6 @@ status_of() { "$BIN/uffd-serve" --ask status "unix:$PWD/control"; }
   done
   for pid in "${pids[@]}"; do wait "$pid"; done
   for i in 1 2 3 4 5 6 7 8; do cmp "copy$i" image; done
-  no_clients() { [[ $(status_of | jq .clients) == 0 ]]; }
   eventually no_clients
 }
 
@@ -212,7 +214,6 @@ peer() { timeout -k 1 30 python3 "$ROOT/tests/system/uffd_peer.py" "$@"; }
     wait $pid || true
   done
   proxy "hole off"
-  no_clients() { [[ $(status_of | jq .clients) == 0 ]]; }
   eventually no_clients
   client | head -c 16 | cmp - <(printf '\0\0\0\0\0\0\0\0\10\0\0\0\0\0\0\0')
   kill -0 "$server_pid"
@@ -365,8 +366,7 @@ open("wanted", "wb").write(data)'
   pid=$!
   exec 6>input
   head -c 1500000 wanted >&6
-  half() { (($(status_of | jq .present) > 1000000)); }
-  eventually half
+  eventually half_present
   kill -KILL "$server_pid"
   forget_server "$server_pid"
   eventually grep -q "the server has gone" errors
@@ -375,4 +375,105 @@ open("wanted", "wb").write(data)'
   exec 6>&-
   wait $pid
   cmp region wanted
+}
+
+@test "uffd-serve: a program in C and one in C++ use the installed header" {
+  local dest=$PWD/dest
+  make -C "$ROOT" --no-print-directory install DESTDIR="$dest" PREFIX=/usr BUILD="$BIN" >/dev/null
+  cat >example.cpp <<'END'
+#include <cstdio>
+#include "libcommon/device/remote_memory.hpp"
+int main(int, char** argv) {
+  r3::RemoteMemory memory(argv[1]);
+  unsigned long sum = 0;
+  for (const std::byte byte : memory.bytes()) sum += std::to_integer<unsigned>(byte);
+  std::printf("%zu %lu\n", memory.bytes().size(), sum);
+}
+END
+  cat >example.c <<'END'
+#include <stdio.h>
+#include "libcommon/device/remote_memory.h"
+int main(int argc, char **argv) {
+  char why[200];
+  struct r3_memory *memory = r3_memory_open(argv[argc - 1], 1, why, sizeof why);
+  if (!memory) return puts(why), 1;
+  ((char *)r3_memory_bytes(memory))[5] = 'X';
+  printf("%zu %ld\n", r3_memory_size(memory), (long)r3_memory_push(memory));
+  r3_memory_close(memory);
+}
+END
+  local flags=(-I"$dest/usr/include/r3tools" -pthread) sanitizers=()
+  [[ $BIN != */build-* ]] || sanitizers=("-fsanitize=$(basename "$BIN" | sed 's/^build-//; s/-/,/g')")
+  "${CXX:-g++}" -std=c++20 "${flags[@]}" "${sanitizers[@]}" example.cpp -L"$dest/usr/lib" -lr3common -o example
+  gcc -std=c11 -Wall -Wextra -Werror "${flags[@]}" -c example.c -o example_c.o
+  "${CXX:-g++}" "${sanitizers[@]}" -pthread example_c.o -L"$dest/usr/lib" -lr3common -o example_c
+  head -c 1000000 /dev/zero | tr '\0' '\1' >image
+  serve image --writable
+  run ./example "unix:$PWD/s"
+  [[ $status == 0 && $output == "1000000 1000000" ]]
+  run ./example_c "unix:$PWD/s"
+  [[ $status == 0 && $output == "1000000 4096" ]]
+  [[ $(head -c 6 image | tail -c 1) == X ]]
+  run -1 ./example_c "unix:$PWD/none"
+  [[ $output == *"none: No such file"* ]]
+}
+
+@test "uffd-serve: a recorded working set comes first the next time" {
+  need_root
+  head -c 8M /dev/urandom >image
+  serve image --record set
+  python3 - "$ROOT/tests/system" s <<'END'
+import sys, struct
+sys.path.insert(0, sys.argv[1])
+import uffd_peer
+uffd = uffd_peer.open_uffd()
+mapped, address = uffd_peer.memory(8 << 20, uffd)
+peer = uffd_peer.connect(sys.argv[2])
+peer.sendall(struct.pack(">q", address))
+uffd_peer.send_fds(peer, b"\0", [uffd])
+for page in (1500, 7, 8, 3):
+    mapped[page * 4096]
+END
+  stop_server
+  cat set
+  grep -qE "6144000" set
+  serve image --no-prefetch --replay set --control "unix:$PWD/control"
+  peer_waits() {
+    python3 - "$ROOT/tests/system" s 3>&- <<'END' &
+import sys, struct, signal
+sys.path.insert(0, sys.argv[1])
+import uffd_peer
+uffd = uffd_peer.open_uffd()
+mapped, address = uffd_peer.memory(8 << 20, uffd)
+peer = uffd_peer.connect(sys.argv[2])
+peer.sendall(struct.pack(">q", address))
+uffd_peer.send_fds(peer, b"\0", [uffd])
+signal.pause()
+END
+    waiter=$!
+  }
+  peer_waits
+  eventually four_pages_present
+  [[ $(status_of | jq .faults) == 0 ]]
+  kill -KILL $waiter
+  wait $waiter || true
+}
+
+@test "uffd-serve: wrong usage ends with 2 and says what is accepted" {
+  run -2 "$BIN/uffd-serve" -l unix:x
+  [[ $output == *"REGION is missing"* ]]
+  run -2 "$BIN/uffd-serve" image
+  [[ $output == *"--listen is missing"* ]]
+  run -2 "$BIN/uffd-serve" -l tcp://localhost:0 image
+  [[ $output == *"UNIX sockets only"* ]]
+  run -2 "$BIN/uffd-serve" -l unix:x --protocol smoke image
+  [[ $output == *"firecracker"* ]]
+  run -2 "$BIN/uffd-serve" -l unix:x --chunk-size 5000 image
+  [[ $output == *"powers of two"* ]]
+  run -2 "$BIN/uffd-serve" -c unix:x image
+  run -2 "$BIN/uffd-serve" -c unix:x --bench
+  run -2 "$BIN/uffd-serve" -c unix:x --touch backwards
+  [[ $output == *"sequential, random"* ]]
+  run -2 "$BIN/uffd-serve" -c unix:x --json
+  [[ ! -e x ]]
 }

@@ -5,6 +5,7 @@
 #include "libcommon/base/error.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/net/region.hpp"
+#include "libcommon/storage/pull_list.hpp"
 #include "tools/uffd-serve/client.hpp"
 #include "tools/uffd-serve/server.hpp"
 
@@ -20,7 +21,7 @@ constexpr About kAbout{
     "uffd-serve -l unix:/run/vm.sock --protocol firecracker /srv/snapshot.mem"};
 
 struct Options {
-  std::string region, listen, protocol = "auto", memory = "anonymous";
+  std::string region, listen, record, replay, protocol = "auto", memory = "anonymous";
   ClientOptions client;
   PageServerOptions server;
   RegionOptions open;
@@ -35,6 +36,8 @@ void declare(Tool& tool, Options& o) {
   set.size("--chunk-size", o.server.chunk, "bytes that a page fault brings at least (4K)");
   set.size("--read-ahead", o.server.most, "and at most, when faults follow each other (2M)");
   set.flag("--no-prefetch", o.no_prefetch, "bring only what is touched");
+  set.text("--record", "FILE", o.record, "write there at the end what was touched, in its order; brings only that");
+  set.text("--replay", "FILE", o.replay, "bring what was recorded there before the rest");
   set.number("--threads", o.server.threads, 1, 256, "that wait for the region, for each client (8)");
   set.number("--max-clients", o.server.max_clients, 1, 65536, "at a time; further ones are refused (1024)");
   set.flag("--writable", o.writable, "bring what clients write back to the region");
@@ -81,7 +84,10 @@ void check_server(Options& o) {
   using enum uffd::Protocol;
   o.server.intake.only = choose<std::optional<uffd::Protocol>>(
       "--protocol", o.protocol, {{"auto", std::nullopt}, {"r3", own}, {"original", original}, {"firecracker", firecracker}});
-  o.server.prefetch = !o.no_prefetch;
+  o.server.record = !o.record.empty();
+  o.server.prefetch = !o.no_prefetch && !o.server.record;
+  // A fault that brings more than was touched would be recorded as more.
+  if (o.server.record) o.server.most = o.server.chunk;
 }
 
 int serve(Tool& tool, Options& o) {
@@ -95,6 +101,7 @@ int serve(Tool& tool, Options& o) {
   if (region->size() == 0) fail(ENODATA, o.region + ": the region is empty");
   if (o.writable && region->read_only()) fail(EROFS, o.region + ": --writable");
   o.server.intake.region = {region->size(), o.server.chunk, o.writable};
+  if (!o.replay.empty()) o.server.replay = read_pull_list(o.replay, region->size()).ranges;
   Listener listener(parse_address(o.listen));
   const std::string address = to_text(listener.address());
   PageServer server(*region, o.server, tool);
@@ -107,6 +114,7 @@ int serve(Tool& tool, Options& o) {
   const int status = tool.serve_until_stopped({"R3_ADDRESS=" + address});
   tool.stop().request();
   threads.join();
+  if (o.server.record) server.save_recording(o.record);
   return status;
 }
 
@@ -115,6 +123,8 @@ int connect(Tool& tool, Options& o) {
   if (!o.listen.empty()) throw std::invalid_argument("--listen and --connect exclude each other");
   if (!o.client.touch.empty()) choose<int>("--touch", o.client.touch, {{"sequential", 0}, {"random", 1}});
   if (!o.client.input.empty() && !o.client.touch.empty()) throw std::invalid_argument("--write and --touch exclude each other");
+  const bool to_stdout = o.client.output == "-" && o.client.touch.empty() && o.client.input.empty();
+  if (tool.json() && to_stdout) throw std::invalid_argument("--json needs --output: standard output has the bytes");
   if (o.client.bench && o.client.touch.empty()) throw std::invalid_argument("--bench needs --touch");
   using enum RemoteMemory::Kind;
   o.client.kind = choose<RemoteMemory::Kind>("--memory", o.memory,

@@ -10,6 +10,7 @@
 #include "libcommon/base/log.hpp"
 #include "libcommon/device/follow_source.hpp"
 #include "libcommon/device/watchdog.hpp"
+#include "libcommon/storage/pull_order.hpp"
 
 namespace r3 {
 
@@ -31,7 +32,9 @@ std::string hex(std::uint64_t number) {
 }  // namespace
 
 PageServer::PageServer(Backend& region, PageServerOptions options, Tool& tool)
-    : region_(region), options_(std::move(options)), tool_(tool) {}
+    : region_(region), options_(std::move(options)), tool_(tool) {
+  if (options_.record) recording_ = std::make_unique<PullRecording>(region_.size());
+}
 
 void PageServer::run(Listener& listener) {
   for (;;) {
@@ -65,12 +68,17 @@ PageServer::Sessions::iterator PageServer::open(std::shared_ptr<ClientMemory> me
   Session session;
   session.memory = std::move(memory);
   session.process = process;
-  if (options_.prefetch) session.order = std::make_unique<FollowSource>(region_.size());
+  std::vector<std::unique_ptr<PullSource>> layers;
+  if (!options_.replay.empty())
+    layers.push_back(std::make_unique<PullOrder>(region_.size(), options_.replay, PullRest::nothing));
+  if (options_.prefetch) layers.push_back(std::make_unique<FollowSource>(region_.size()));
+  if (!layers.empty()) session.order = std::make_unique<PullLayers>(std::move(layers));
   PagerOptions pager;
   pager.chunk = options_.chunk;
   pager.most = options_.most;
   pager.threads = options_.threads;
   pager.order = session.order.get();
+  pager.recording = recording_.get();
   pager.process = process;
   pager.on_poisoned = [this, process](auto address, auto offset, int error, bool signalled) {
     report_poisoned(process, address, offset, error, signalled);

@@ -25,6 +25,8 @@ struct PageServerOptions {
   unsigned threads = 8;
   unsigned max_clients = 1024;
   bool prefetch = true;
+  bool record = false;
+  std::vector<PullRange> replay;  // what comes first in the background
   std::chrono::milliseconds push_interval{5000};  // 0: only on request and at the end
 };
 
@@ -36,6 +38,8 @@ class PageServer {
   // Takes connections until the tool is to stop; returns when every session has ended.
   void run(Listener& listener);
   Json status();
+  // What clients touched, if it is recorded.
+  void save_recording(const std::string& path) const { recording_->save(path); }
   // Brings what all clients wrote to the region; the bytes. Throws the first error, after all were tried.
   std::uint64_t push();
 
@@ -65,6 +69,7 @@ class PageServer {
   Backend& region_;
   const PageServerOptions options_;
   Tool& tool_;
+  std::unique_ptr<PullRecording> recording_;
   TaskGroup clients_;
   std::mutex mutex_;
   std::atomic<std::uint64_t> pushed_bytes_{0};
