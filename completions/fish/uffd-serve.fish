@@ -14,6 +14,8 @@ complete -c uffd-serve -l protocol -x -a 'auto r3 original firecracker' -d 'how 
 complete -c uffd-serve -l chunk-size -x -d 'bytes that a page fault brings at least (4K)'
 complete -c uffd-serve -l read-ahead -x -d 'and at most, when faults follow each other (2M)'
 complete -c uffd-serve -l no-prefetch -d 'bring only what is touched'
+complete -c uffd-serve -l record -r -F -d 'write there at the end what was touched, in its order; brings only that'
+complete -c uffd-serve -l replay -r -F -d 'bring what was recorded there before the rest'
 complete -c uffd-serve -l threads -x -d 'that wait for the region, for each client (8)'
 complete -c uffd-serve -l max-clients -x -d 'at a time; further ones are refused (1024)'
 complete -c uffd-serve -l writable -d 'bring what clients write back to the region'
