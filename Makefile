@@ -26,7 +26,7 @@ LDFLAGS  += -pie -pthread -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN),-Wl$(com
 
 FUSE_CFLAGS := $(shell pkg-config --cflags fuse3 2>/dev/null)
 CPPFLAGS    += $(filter -D%,$(FUSE_CFLAGS)) -isystem /usr/include/fuse3
-LDLIBS      := -lfuse3 -lsodium -lzstd -lxxhash
+LDLIBS      := -lfuse3 -luring -lsodium -lzstd -lxxhash
 
 tools     := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.cpp))))
 lib_src   := $(wildcard libcommon/*/*.cpp)

@@ -49,8 +49,13 @@ void append_text(std::vector<std::byte>& to, std::string_view text) {
 class Handshake {
  public:
   Handshake(const Channel& channel, const std::string& name, const std::string& server,
-            Clock::time_point deadline, const Stop& stop)
-      : channel_(channel), name_(name), server_(server), deadline_(deadline), stop_(stop) {}
+            Clock::time_point deadline, const Stop& stop, Replies replies)
+      : channel_(channel),
+        name_(name),
+        server_(server),
+        deadline_(deadline),
+        stop_(stop),
+        replies_(replies) {}
 
   Agreement run();
 
@@ -80,6 +85,7 @@ class Handshake {
   const std::string& server_;
   const Clock::time_point deadline_;
   const Stop& stop_;
+  const Replies replies_;
   Agreement agreed_;
   bool has_export_ = false;
   bool no_zeroes_ = false;
@@ -98,7 +104,7 @@ Agreement Handshake::run() {
     ask_for_export();  // the only option that such a server has to know
     return agreed_;
   }
-  ask_for_structured_replies();
+  if (replies_ != Replies::simple) ask_for_structured_replies();
   if (agreed_.structured) ask_for_allocation();
   if (!go()) {
     agreed_.allocation.reset();  // belongs to GO
@@ -270,8 +276,8 @@ void Handshake::receive(Bytes into) {
 
 Agreement shake_hands(const Channel& channel, const std::string& export_name,
                       const std::string& server, std::chrono::milliseconds timeout,
-                      const Stop& stop) {
-  return Handshake(channel, export_name, server, Clock::now() + timeout, stop).run();
+                      const Stop& stop, Replies replies) {
+  return Handshake(channel, export_name, server, Clock::now() + timeout, stop, replies).run();
 }
 
 }  // namespace r3::nbd

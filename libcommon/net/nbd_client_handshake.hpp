@@ -26,11 +26,14 @@ struct Agreement {
   std::uint32_t maximum = kLongestPayload;
 };
 
+// The kernel's client understands simple ones only.
+enum class Replies { structured_if_possible, simple };
+
 // Throws ProtocolError for nonsense, and std::system_error, with `server` in its text, when the server
 // refuses (ENOENT: no such export; EACCES: not for us; EPROTONOSUPPORT: only with TLS; ESHUTDOWN), goes
 // away (ECONNRESET) or takes longer than `timeout` (ETIMEDOUT), or the stop is requested (ECANCELED).
 Agreement shake_hands(const Channel& channel, const std::string& export_name,
                       const std::string& server, std::chrono::milliseconds timeout,
-                      const Stop& stop);
+                      const Stop& stop, Replies replies = Replies::structured_if_possible);
 
 }  // namespace r3::nbd
