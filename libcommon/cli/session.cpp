@@ -72,13 +72,9 @@ bool Session::on_hang_up() {
 }
 
 void Session::leave() {
-  std::function<void()> last_words;
-  {
-    std::lock_guard lock(tool_.mutex_);
-    last_words = tool_.last_words_;
-  }
   log_error("interrupted again: leaving at once");
-  if (last_words) last_words();
+  std::lock_guard lock(tool_.mutex_);  // what they speak of has to live meanwhile
+  if (tool_.last_words_) tool_.last_words_();
   ::_exit(128 + SIGINT);
 }
 

@@ -71,7 +71,7 @@ class Tool {
   // Returns the exit status for run().
   int serve_until_stopped(const std::vector<std::string>& environment);
   // Called when a second INT leaves at once: says what was not written. Async-signal context does not
-  // apply: it runs in the signal thread.
+  // apply: it runs in the signal thread. An empty one takes it back, and waits for a call under way.
   void on_forced_exit(std::function<void()> last_words);
   // What HUP does instead of stopping (read keys again), in the signal thread; what it throws is reported,
   // and the tool goes on. An empty one takes it back, and waits for a call under way.

@@ -3,6 +3,8 @@
 // time; when nothing at all happens for a while, it is given up.
 #pragma once
 
+#include <poll.h>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -25,6 +27,21 @@ class Watchdog {
         if (now == last) return give_up();
         last = now;
       }
+    });
+  }
+
+ private:
+  TaskGroup watcher_;
+};
+
+// Bounds a wait that may be under way when the tool is asked to stop: from then on it has `grace`, and then
+// `give_up` is called once, in a thread of its own. Borrows the stop.
+class EndAfterStop {
+ public:
+  EndAfterStop(const Stop& stop, std::chrono::milliseconds grace, std::function<void()> give_up) {
+    watcher_.spawn([this, &stop, grace, give_up = std::move(give_up)] {
+      if (wait_for(stop.fd(), POLLIN, watcher_.stop()) != Wait::ready) return;
+      if (!watcher_.stop().wait_for(grace)) give_up();
     });
   }
 

@@ -423,6 +423,19 @@ waiting() { status_of control | jq -e ".waiting >= $1"; }
   [ "$server_status" = 0 ]
 }
 
+@test "nbd: a flush that a dead server holds up does not hold up TERM" {
+  start_nbd memory 1M
+  mount_region --grace 300ms --control "unix:$PWD/control" "nbd+unix:///?socket=$PWD/nbd" disk
+  echo x | dd of=disk bs=4K conv=notrunc,sync status=none
+  stop_nbd
+  "$BIN/r3-mount" --ask flush "unix:$PWD/control" >answer 2>&1 3>&- &
+  asker=$!
+  eventually waiting 1
+  STOP_PATIENCE=15 stop_server
+  run ! wait "$asker"
+  run ! mounted "$PWD/disk"
+}
+
 @test "nbd: a dead server and dirty pages: TERM gives up after --grace, and says what is lost" {
   start_nbd memory 1M
   mount_region --grace 300ms "nbd+unix:///?socket=$PWD/nbd" disk

@@ -4,8 +4,10 @@
 #include <stdexcept>
 
 #include "libcommon/base/log.hpp"
+#include "libcommon/cli/last_words.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/driver.hpp"
+#include "libcommon/device/watchdog.hpp"
 #include "libcommon/net/region.hpp"
 #include "tools/r3-mount/managed.hpp"
 #include "tools/r3-mount/owner.hpp"
@@ -133,13 +135,15 @@ int serve(Tool& tool, Options& options) {
     return status;
   });
   tool.control().on("flush", [&] {
+    const EndAfterStop limit(tool.stop(), options.device.grace,
+                             [&] { give_up(backend, options.device.grace); });
     device->flush();
     if (managed) managed->push();
     return Json().add("flushed", true);
   });
   if (managed) managed->add_words(tool.control());
 
-  tool.on_forced_exit([&] {
+  const LastWords last_words(tool, [&] {
     log_warning(device->path() + ": " +
                 (managed ? managed->last_words() : std::string("what was not flushed is lost")));
   });
