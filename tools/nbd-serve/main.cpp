@@ -10,6 +10,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "libcommon/base/log.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/watchdog.hpp"
 #include "tools/nbd-serve/exports.hpp"
@@ -198,6 +199,9 @@ int serve(Tool& tool, Settings& settings) {
   for (const NamedRegion& each : named) {
     backends.push_back(open_region(each.region, how));
     exports.push_back({each.name, settings.description, backends.back().get(), settings.read_only});
+    if (const auto tail = backends.back()->size() % settings.server.minimum_block; tail != 0)
+      log_warning(to_text(each.region) + ": the last " + std::to_string(tail) +
+                  " bytes do not fill a block of --min-block and are not shared");
   }
   NbdServer server(exports, settings.server);
   auto doors = open_doors(settings, tool.stop());

@@ -49,6 +49,10 @@ std::uint64_t Exports::size() const {
   return size;
 }
 
+void Exports::abandon() noexcept {
+  for (const auto& region : regions_) region->abandon();
+}
+
 void Exports::flush() {
   for (const auto& region : regions_)
     if (!region->read_only()) region->flush();

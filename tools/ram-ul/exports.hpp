@@ -19,6 +19,8 @@ class Exports {
   const std::vector<R3Export>& list() const { return exports_; }
   std::uint64_t size() const;
   void flush();
+  // What waits for a region that is far away and does not answer gets an error.
+  void abandon() noexcept;
 
  private:
   std::vector<std::unique_ptr<Backend>> regions_;

@@ -6,6 +6,7 @@
 
 #include "libcommon/base/sizes.hpp"
 #include "libcommon/cli/tool.hpp"
+#include "libcommon/device/watchdog.hpp"
 #include "libcommon/net/keys.hpp"
 #include "libcommon/net/r3_gate.hpp"
 #include "libcommon/net/r3_region.hpp"
@@ -19,6 +20,9 @@ constexpr r3::About kAbout = {
     "ram-ul -l tcp://[::]:10833 --key-file node.key --peer-keys peers 64G\n"
     "ram-ul -l tcp://localhost:0 disk=/dev/vg/disk scratch=memory:1G\n"
     "r3-mount 'r3+exec:ram-ul -l - /srv/image' /mnt"};
+
+// How long requests and a flush may still take after TERM.
+constexpr std::chrono::seconds kEndPatience{30};
 
 struct Options {
   std::vector<std::string> regions{"memory:1G"};
@@ -94,7 +98,9 @@ int serve(r3::Tool& tool, Options& o) {
   check_usage(o);
   raise_descriptor_limit();
   const auto policy = read_policy(o);
-  r3::Exports exports(o.regions, o.region);
+  r3::RegionOptions how = o.region;
+  how.stop = &tool.stop();
+  r3::Exports exports(o.regions, how);
   r3::R3Server server(exports.list(), server_options(o));
   r3::R3GateOptions gate_options;
   gate_options.max_connections = o.max_connections;
@@ -104,6 +110,7 @@ int serve(r3::Tool& tool, Options& o) {
     tool.events().send(error.empty() ? event : event.add("error", error));
   };
   r3::R3Gate gate(server, policy, gate_options);
+  const r3::EndAfterStop limit(tool.stop(), kEndPatience, [&exports] { exports.abandon(); });
   tool.on_hang_up([&] { gate.set_policy(read_policy(o)); });
   tool.control().on("status", [&] {
     const auto& n = server.counters();
