@@ -88,11 +88,10 @@ class Process:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            try:
-                os.killpg(self.process.pid, 0)
-            except ProcessLookupError:
-                return
+        # One that has ended, but that nobody has reaped, does no more harm.
+        running = ["pgrep", "-g", str(self.process.pid), "-r", "R,S,D"]
+        while subprocess.run(running, stdout=subprocess.DEVNULL, check=False).returncode == 0:
+            assert time.monotonic() < end, f"{self.arguments} survives SIGKILL"
             time.sleep(0.001)
 
     def check_alive(self):
