@@ -155,7 +155,8 @@ class LoopDevice : public Device {
  public:
   LoopDevice(Backend& backend, const DeviceOptions& options)
       : backend_(backend), options_(options), file_(attach_fuse(backend, below(options))),
-        loop_(file_->path(), options, block_size(backend)), link_(options.path, loop_.node()) {}
+        loop_(file_->path(), options, sector_size(backend)),
+        link_(options.path, loop_.node()) {}
 
   ~LoopDevice() override {
     if (!detached_) backend_.abandon();
@@ -199,10 +200,13 @@ class LoopDevice : public Device {
     return options;
   }
 
-  static std::uint32_t block_size(const Backend& backend) {
-    if (backend.size() % 512 != 0 || backend.size() == 0)
-      fail(EINVAL, "a block device of " + std::to_string(backend.size()) + " bytes");
-    return backend.size() % 4096 == 0 ? 4096 : 512;
+  // What partition tables and file systems in an image count in, whoever made it.
+  static std::uint32_t sector_size(const Backend& backend) {
+    constexpr std::uint32_t kSector = 512;
+    if (backend.size() % kSector != 0 || backend.size() == 0)
+      fail(EINVAL, "a block device of " + std::to_string(backend.size()) +
+                       " bytes, which is not a multiple of 512");
+    return kSector;
   }
 
   bool wait_until_unused() {

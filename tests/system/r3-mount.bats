@@ -302,7 +302,7 @@ exec_as_nobody() {
   mount_region --driver loop "file:$PWD/below" link
   [ -b "$(readlink link)" ]
   [ "$(cat "/sys/block/$(basename "$(readlink link)")/loop/dio")" = 1 ]
-  [ "$(blockdev --getss link)" = 4096 ]
+  [ "$(blockdev --getss link)" = 512 ]
   mkfs.ext4 -q link
   mkdir fs
   mount link fs
@@ -324,7 +324,20 @@ exec_as_nobody() {
   e2fsck -fn below
 }
 
-@test "loop: 512-byte sectors where 4096 do not fit; odd sizes are refused" {
+@test "loop: partitions and file systems of an image are where its maker put them" {
+  need_loop
+  need sfdisk command -v sfdisk
+  truncate -s 16M below
+  printf 'label: gpt\n,4M\n,4M\n' | sfdisk -q below
+  mkfs.ext4 -q -b 1024 -E offset=1048576 below 4M
+  mount_region --driver loop "file:$PWD/below" link
+  [ "$(partx -g -o START link | xargs)" = "2048 10240" ]
+  mkdir fs
+  mount -o ro,loop,offset=1048576 link fs
+  umount fs
+}
+
+@test "loop: sectors of 512 bytes; odd sizes are refused" {
   need_loop
   mount_region --driver loop memory:1536 link
   [ "$(blockdev --getss link)" = 512 ]
