@@ -41,6 +41,12 @@ std::string text_of_mismatch(const std::string& what) {
   return what;
 }
 
+// "--output=" is what a script makes of a variable that is not set; the parser would take the next word.
+void refuse_empty_value(const std::string& word) {
+  if (word.starts_with("--") && word.find('=') == word.size() - 1)
+    throw std::invalid_argument(word.substr(0, word.size() - 1) + " needs a value after the =");
+}
+
 }  // namespace
 
 Arguments split_arguments(int argc, const char* const* argv, bool takes_command) {
@@ -72,6 +78,7 @@ Arguments split_arguments(int argc, const char* const* argv, bool takes_command)
       arguments.command.assign(words.begin() + static_cast<long>(i) + 1, words.end());
       break;
     }
+    refuse_empty_value(words[i]);
     arguments.options.push_back(words[i]);
   }
   if (arguments.has_command && arguments.command.empty())

@@ -39,6 +39,11 @@ TEST(Arguments, AfterTwoDashesNothingIsAnOption) {
   EXPECT_EQ(arguments.options, (Words{"a", "--", "--run", "--help"}));
 }
 
+TEST(Arguments, AnEmptyValueDoesNotTakeTheNextWord) {
+  EXPECT_THROW(split({"--output=", "x"}), std::invalid_argument);
+  EXPECT_EQ(split({"--output=a=", "--", "--output="}).options, (Words{"--output=a=", "--", "--output="}));
+}
+
 TEST(Arguments, HelpAndVersionIgnoreTheRest) {
   EXPECT_EQ(split({"--nope", "-h"}).ask, Arguments::Ask::help);
   EXPECT_EQ(split({"x", "--version", "--nope"}).ask, Arguments::Ask::version);
