@@ -20,10 +20,20 @@ struct Driver {
   std::unique_ptr<Device> (*attach)(Backend&, const DeviceOptions&);
 };
 
+// "auto" is the first.
 constexpr Driver kDrivers[] = {
     {"fuse", "a file", attach_fuse},
     {"loop", "a block device", attach_loop},
 };
+
+const Driver& find_driver(const std::string& name) {
+  std::string known = "auto";
+  for (const Driver& driver : kDrivers) {
+    if (name == driver.name || name == "auto") return driver;
+    known += std::string(", ") + driver.name;
+  }
+  throw std::invalid_argument("--driver: '" + name + "' is none of " + known);
+}
 
 // Shows a little memory and reads it back through the kernel.
 DriverReport probe(const Driver& driver) {
@@ -54,10 +64,7 @@ void give_up(Backend& backend, std::chrono::milliseconds patience) noexcept {
 
 std::unique_ptr<Device> attach_device(const std::string& name, Backend& backend,
                                       const DeviceOptions& options) {
-  for (const Driver& driver : kDrivers)
-    if (name == driver.name || (name == "auto" && &driver == kDrivers))
-      return driver.attach(backend, options);
-  throw std::invalid_argument("--driver: " + name + ": auto, fuse and loop are known");
+  return find_driver(name).attach(backend, options);
 }
 
 std::vector<DriverReport> probe_drivers() {

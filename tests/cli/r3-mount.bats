@@ -48,7 +48,7 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
 @test "without a region" { mount_fails 2 REGION --direct; }
 
 @test "an unknown driver" {
-  mount_fails 2 "--driver: floppy" --direct --driver floppy memory:4K disk
+  mount_fails 2 "--driver: 'floppy' is none of auto, fuse, loop" --direct --driver floppy memory:4K disk
   [ ! -e disk ]
 }
 
