@@ -8,7 +8,7 @@
 
 #include "libcommon/net/nbd_batch.hpp"
 #include "libcommon/net/nbd_inbox.hpp"
-#include "libcommon/net/nbd_workers.hpp"
+#include "libcommon/base/workers.hpp"
 
 namespace r3::nbd::server {
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "libcommon/net/nbd_workers.hpp"
+#include "libcommon/base/workers.hpp"
 
 #include <algorithm>
 #include <system_error>
 #include <utility>
 
-namespace r3::nbd::server {
+namespace r3 {
 
 Workers::~Workers() {
   {
@@ -70,4 +70,4 @@ void Workers::work() {
   }
 }
 
-}  // namespace r3::nbd::server
+}  // namespace r3

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads for the requests of one connection that have to wait, started when they are first needed.
+// Threads for the requests of one connection or queue that have to wait, started when they are first needed.
 // What the waiting requests may hold together is bounded: handing over waits when it is reached, so
 // that a client that asks faster than the backend answers slows down only itself.
 #pragma once
@@ -13,7 +13,7 @@
 
 #include "libcommon/base/tasks.hpp"
 
-namespace r3::nbd::server {
+namespace r3 {
 
 class Workers {
  public:
@@ -49,4 +49,4 @@ class Workers {
   TaskGroup group_;
 };
 
-}  // namespace r3::nbd::server
+}  // namespace r3
