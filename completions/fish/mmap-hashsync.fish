@@ -1,7 +1,7 @@
 # fish completion for mmap-hashsync, made by scripts/gen-completions.
 complete -c mmap-hashsync -s h -l help -d 'show this and exit'
 complete -c mmap-hashsync -s V -l version -d 'show the version and exit'
-complete -c mmap-hashsync -s v -l verbose -d 'say more on stderr; twice: every request'
+complete -c mmap-hashsync -s v -l verbose -d 'say more on stderr'
 complete -c mmap-hashsync -s q -l quiet -d 'no warnings, hints or progress'
 complete -c mmap-hashsync -l json -d 'events on stdout, a JSON object a line'
 complete -c mmap-hashsync -l events-fd -x -d 'events on descriptor N as well'

@@ -1,7 +1,7 @@
 # fish completion for nbd-attach, made by scripts/gen-completions.
 complete -c nbd-attach -s h -l help -d 'show this and exit'
 complete -c nbd-attach -s V -l version -d 'show the version and exit'
-complete -c nbd-attach -s v -l verbose -d 'say more on stderr; twice: every request'
+complete -c nbd-attach -s v -l verbose -d 'say more on stderr'
 complete -c nbd-attach -s q -l quiet -d 'no warnings, hints or progress'
 complete -c nbd-attach -l json -d 'events on stdout, a JSON object a line'
 complete -c nbd-attach -l events-fd -x -d 'events on descriptor N as well'

@@ -1,7 +1,7 @@
 # fish completion for nbd-serve, made by scripts/gen-completions.
 complete -c nbd-serve -s h -l help -d 'show this and exit'
 complete -c nbd-serve -s V -l version -d 'show the version and exit'
-complete -c nbd-serve -s v -l verbose -d 'say more on stderr; twice: every request'
+complete -c nbd-serve -s v -l verbose -d 'say more on stderr'
 complete -c nbd-serve -s q -l quiet -d 'no warnings, hints or progress'
 complete -c nbd-serve -l json -d 'events on stdout, a JSON object a line'
 complete -c nbd-serve -l events-fd -x -d 'events on descriptor N as well'

@@ -1,7 +1,7 @@
 # fish completion for r3-mount, made by scripts/gen-completions.
 complete -c r3-mount -s h -l help -d 'show this and exit'
 complete -c r3-mount -s V -l version -d 'show the version and exit'
-complete -c r3-mount -s v -l verbose -d 'say more on stderr; twice: every request'
+complete -c r3-mount -s v -l verbose -d 'say more on stderr'
 complete -c r3-mount -s q -l quiet -d 'no warnings, hints or progress'
 complete -c r3-mount -l json -d 'events on stdout, a JSON object a line'
 complete -c r3-mount -l events-fd -x -d 'events on descriptor N as well'

@@ -1,7 +1,7 @@
 # fish completion for ram-ul, made by scripts/gen-completions.
 complete -c ram-ul -s h -l help -d 'show this and exit'
 complete -c ram-ul -s V -l version -d 'show the version and exit'
-complete -c ram-ul -s v -l verbose -d 'say more on stderr; twice: every request'
+complete -c ram-ul -s v -l verbose -d 'say more on stderr'
 complete -c ram-ul -s q -l quiet -d 'no warnings, hints or progress'
 complete -c ram-ul -l json -d 'events on stdout, a JSON object a line'
 complete -c ram-ul -l events-fd -x -d 'events on descriptor N as well'

@@ -1,7 +1,7 @@
 # fish completion for uffd-serve, made by scripts/gen-completions.
 complete -c uffd-serve -s h -l help -d 'show this and exit'
 complete -c uffd-serve -s V -l version -d 'show the version and exit'
-complete -c uffd-serve -s v -l verbose -d 'say more on stderr; twice: every request'
+complete -c uffd-serve -s v -l verbose -d 'say more on stderr'
 complete -c uffd-serve -s q -l quiet -d 'no warnings, hints or progress'
 complete -c uffd-serve -l json -d 'events on stdout, a JSON object a line'
 complete -c uffd-serve -l events-fd -x -d 'events on descriptor N as well'

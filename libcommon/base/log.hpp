@@ -8,7 +8,7 @@
 
 namespace r3 {
 
-enum class Verbosity { quiet, normal, debug, trace };
+enum class Verbosity { quiet, normal, debug };
 
 // Set once by run(), before any thread starts. `name` must live as long as the process.
 void set_log(const char* name, Verbosity verbosity) noexcept;

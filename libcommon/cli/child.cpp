@@ -47,6 +47,7 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
 [[noreturn]] void become(char* const* argv, char* const* environment, pid_t parent) noexcept {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(128 + SIGTERM);  // it died before it could be noticed
+  ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);  // what the caller left open, too
   reset_signals_for_exec();
   ::execvpe(argv[0], argv, environment);
   const int error = errno;

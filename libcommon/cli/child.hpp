@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command of --run: started with default signals and an environment of its own, told to stop with
+// The command of --run: started with default signals, the standard descriptors and an environment of its own, told to stop with
 // TERM, and waited for through a descriptor. It does not outlive the tool, not even one that is killed.
 #pragma once
 

@@ -45,8 +45,9 @@ void OptionSet::flag(const std::string& names, bool& value, const std::string& h
   app_->add_flag(names, value, help);
 }
 
-void OptionSet::verbosity(int& verbose, bool& quiet) {
-  auto* more = app_->add_flag("-v,--verbose", verbose, "say more on stderr; twice: every request");
+void OptionSet::verbosity(bool& verbose, bool& quiet) {
+  auto* more = app_->add_flag("-v,--verbose", verbose, "say more on stderr");
+  more->multi_option_policy(CLI::MultiOptionPolicy::Throw);  // there is no more than more
   app_->add_flag("-q,--quiet", quiet, "no warnings, hints or progress")->excludes(more);
 }
 

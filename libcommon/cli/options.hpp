@@ -34,8 +34,8 @@ class OptionSet {
                 Need need = Need::required);
 
   void flag(const std::string& names, bool& value, const std::string& help);
-  // -v (counted) and -q, of which only one may be given.
-  void verbosity(int& verbose, bool& quiet);
+  // -v and -q, of which only one may be given, once.
+  void verbosity(bool& verbose, bool& quiet);
   void text(const std::string& names, const std::string& type, std::string& value,
             const std::string& help, Need need = Need::optional);
   // May be given several times, with one value each time.

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
@@ -37,6 +36,16 @@ void finish_stdout(int event_error) {
   if (event_error != 0) fail(event_error, "stdout");
 }
 
+int status_of_current_exception() {
+  try {
+    throw;
+  } catch (const std::invalid_argument&) {
+    return kUsage;
+  } catch (...) {
+    return kFailed;
+  }
+}
+
 // The answer decides the status: an error is 1, a plain no is 3.
 int ask(Tool& tool, const std::string& word, const std::string& address) {
   const std::string answer = ask_control(parse_address(address), word);
@@ -64,8 +73,9 @@ bool Tool::parse(Arguments& arguments) {
   if (version_) arguments.ask = Arguments::Ask::version;
   if (arguments.ask != Arguments::Ask::run) return false;
   command_ = arguments.command;
-  constexpr Verbosity levels[] = {Verbosity::normal, Verbosity::debug, Verbosity::trace};
-  set_log(about_.name, quiet_ ? Verbosity::quiet : levels[std::min(verbose_, 2)]);
+  set_log(about_.name, quiet_     ? Verbosity::quiet
+                       : verbose_ ? Verbosity::debug
+                                  : Verbosity::normal);
   std::vector<int> sinks;
   if (json_) sinks.push_back(STDOUT_FILENO);
   if (events_fd_ >= 0) sinks.push_back(events_fd_);
@@ -74,22 +84,29 @@ bool Tool::parse(Arguments& arguments) {
   return true;
 }
 
+void Tool::say_stopped(int status) {
+  const int signal = stop_signal_;
+  Json stopped = Json().add("event", "stopped").add("status", status);
+  if (signal != 0) stopped.add("signal", ::sigabbrev_np(signal));
+  events_->send(stopped);
+}
+
+// Once there are events, the last of them says how it ended.
 int Tool::work(const std::function<int(Tool&)>& body) {
+  int status = kFailed;
   try {
     const Session session(*this);
-    const int status = body(*this);
+    status = body(*this);
     stop_.request();
     readiness_->stopping();
-    const int signal = stop_signal_;
-    Json stopped = Json().add("event", "stopped").add("status", status);
-    if (signal != 0) stopped.add("signal", ::sigabbrev_np(signal));
-    events_->send(stopped);
-    finish_stdout(events_->error_of(STDOUT_FILENO));
-    return status;
   } catch (...) {
     events_->send(Json().add("event", "error").add("text", text_of_current_exception()));
+    say_stopped(status_of_current_exception());
     throw;
   }
+  say_stopped(status);
+  finish_stdout(events_->error_of(STDOUT_FILENO));
+  return status;
 }
 
 int run(int argc, char** argv, const About& about, const std::function<void(Tool&)>& declare,
@@ -110,12 +127,9 @@ int run(int argc, char** argv, const About& about, const std::function<void(Tool
       return kUsage;
     }
     return tool.work(body);
-  } catch (const std::invalid_argument& error) {
-    log_error(error.what());
-    return kUsage;
   } catch (...) {
     log_error(text_of_current_exception());
-    return kFailed;
+    return status_of_current_exception();
   }
 }
 

@@ -105,8 +105,10 @@ void Session::listen_for_metrics() {
                                 "\" is not unix:PATH or tcp://HOST:PORT");
   require_local_or_plain(address, tool_.options_.given("--plain"));
   Listener listener(address);
-  tool_.events().send(
-      Json().add("event", "metrics").add("address", to_text(listener.address())));
+  const std::string where = to_text(listener.address());
+  tool_.events().send(Json().add("event", "metrics").add("address", where));
+  if (address.port == 0 && address.kind == Address::Kind::tcp)
+    log_hint("the metrics are at " + where);
   metrics_ = std::make_unique<SideServer>(
       std::move(listener), [this](int socket, const Stop& stop) {
         serve_metrics(socket, tool_.about_.name, [this] { return tool_.control_.answer_to("status"); },

@@ -62,6 +62,15 @@ void Tool::print(std::string_view line) {
   write_full(STDOUT_FILENO, as_bytes(std::string(line) + "\n"), "stdout");
 }
 
+void Tool::stdout_carries_protocol() {
+  if (!json_ && events_fd_ != STDOUT_FILENO) return;
+  events_ = std::make_unique<Events>(std::vector<int>{});
+  if (json_)
+    throw std::invalid_argument(
+        "--json: the standard output carries a protocol here; --events-fd N takes another descriptor");
+  throw std::invalid_argument("--events-fd: 1 carries a protocol here");
+}
+
 void Tool::ready() {
   control_.expect();
   state_ = "ready";

@@ -60,6 +60,8 @@ class Tool {
   bool json() const { return json_; }
   // Whether there is a command to run (--run): stdout is its own then.
   bool runs_command() const { return !command_.empty(); }
+  // Throws std::invalid_argument if events were to go there too; then not even that is told there.
+  void stdout_carries_protocol();
   // The answer, a line on stdout; throws if it cannot be written there.
   void print(std::string_view line);
 
@@ -86,6 +88,7 @@ class Tool {
   int answer(const Arguments& arguments);
   bool parse(Arguments& arguments);
   int work(const std::function<int(Tool&)>& body);
+  void say_stopped(int status);
 
   const About& about_;
   OptionSet options_;
@@ -99,8 +102,9 @@ class Tool {
   std::function<void()> last_words_;  // guarded by mutex_
   std::mutex hang_up_mutex_;
   std::function<void()> hang_up_;  // guarded by hang_up_mutex_
-  bool help_ = false, version_ = false, quiet_ = false, json_ = false, takes_command_ = false;
-  int verbose_ = 0, ready_fd_ = -1, events_fd_ = -1;
+  bool help_ = false, version_ = false, verbose_ = false, quiet_ = false, json_ = false;
+  bool takes_command_ = false;
+  int ready_fd_ = -1, events_fd_ = -1;
   std::string control_address_, metrics_address_;
   std::vector<std::string> command_;
 };

@@ -53,6 +53,29 @@ examples_of() {
        on && literal { if (sub(/\\$/, "")) printf "%s", $0; else print }' "$1" | sed 's/\\e$//; s/\\(dq/"/g; s/\\&//g'
 }
 
+@test "docs: the keys in the man pages are keys" {
+  cd "$BATS_TEST_TMPDIR" || return
+  grep -rhoE 'r3pk1_[A-Za-z0-9_-]+[A-Za-z0-9]' "$ROOT/man" | awk 'length > 20' | sort -u | sed 's/$/ name rw */' >peers
+  (($(wc -l <peers) >= 2))
+  "$BIN/r3-key" gen -o server.key
+  start_server ram-ul -l unix:s --key-file server.key --peer-keys peers 1M
+}
+
+# As in ram-ul(1) and --help, with other sizes and names.
+@test "docs: the examples of ram-ul do what is printed" {
+  cd "$BATS_TEST_TMPDIR" || return
+  start_server ram-ul -l unix:ram.sock 4G
+  [ "$(cat "$server_out")" = "r3+unix:///?socket=ram.sock" ]
+  truncate -s 1M disk.img
+  start_server ram-ul -l tcp://localhost:0 disk=disk.img scratch=memory:1G
+  [[ $(cat "$server_out") =~ ^r3://localhost:[1-9][0-9]*/disk$'\n'r3://localhost:[1-9][0-9]*/scratch$ ]]
+  start_server ram-ul -l unix:t "$(tail -1 "$server_out")" # what is printed is a region
+  "$BIN/r3-key" gen -o server.key
+  "$BIN/r3-key" pub server.key | sed 's/$/ alice rw */' >peers
+  start_server ram-ul -l 'tcp://[::]:0' --key-file server.key --peer-keys peers 64G
+  [[ $(cat "$server_out") == "r3://[::]:"*"/?server-key=$("$BIN/r3-key" pub server.key)" ]]
+}
+
 @test "docs: the examples of the man pages and of --help use options that exist" {
   failed=0
   for main in tools/*/main.cpp; do

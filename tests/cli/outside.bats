@@ -42,6 +42,11 @@ refused() {
   refused '--control: "tcp://[::1]:1" is not a UNIX socket with a path (unix:PATH)' serve --control 'tcp://[::1]:1'
 }
 
+@test "outside: -v says more, once" {
+  refused '--verbose is given more often than it may be' -vv serve
+  refused '--verbose is given more often than it may be' serve -v --verbose
+}
+
 @test "outside: -q and -v exclude each other" {
   run --separate-stderr "$probe" -q -v serve
   [[ $status == 2 && $stderr == *"--verbose excludes --quiet"* ]]
@@ -91,6 +96,23 @@ refused() {
   [[ $output == $'ready\nstopped' ]]
 }
 
+@test "outside: the last event is that it stopped, and how, after an error too" {
+  need jq command -v jq
+  run --separate-stderr "$probe" fail --json
+  [[ $status == 1 ]]
+  [[ $(jq -r '[.event, .text, .status] | @tsv' <<<"$output") == \
+    $'error\tdisk.img: No space left on device\t\nstopped\t\t1' ]]
+  run --separate-stderr "$probe" refuse --json
+  [[ $status == 2 && $(tail -1 <<<"$output") == '{"event":"stopped","status":2}' ]]
+}
+
+@test "outside: where stdout carries a protocol there are no events on it" {
+  refused '--json: the standard output carries a protocol here; --events-fd N takes another descriptor' talk --json
+  refused '--events-fd: 1 carries a protocol here' talk --events-fd 1
+  run --separate-stderr "$probe" talk
+  [[ $status == 0 && $output == protocol ]]
+}
+
 @test "outside: progress goes to events, and to stderr only on a terminal" {
   need jq command -v jq
   run --separate-stderr "$probe" transfer --size 64M --json
@@ -114,14 +136,16 @@ refused() {
   [[ $status == 126 && $stderr == *"/: Permission denied"* ]]
 }
 
-@test "outside: the command of --run starts with default signals and no descriptor of the tool" {
+@test "outside: the command of --run starts with default signals and the standard descriptors alone" {
   local look='grep -E "^Sig(Blk|Ign)" /proc/self/status; ls /proc/self/fd'
-  run sh -c "$look"
-  local plain=${lines[*]:2}
+  local plain="0 1 2 3" # the last is that of ls
   run "$probe" serve --control "$control" --ready-fd 77 --run sh -c "$look" 77>/dev/null
   [[ ${lines[0]} =~ ^SigBlk:.0+$ && ${lines[1]} =~ ^SigIgn:.([0-9a-f]+)$ ]]
   # The C library keeps signals 32 and 33 to itself, and make hands them on ignored.
   (((16#${BASH_REMATCH[1]} & ~16#180000000) == 0))
+  [[ ${lines[*]:2} == "$plain" ]]
+  # Nor one that the tool itself was given.
+  run "$probe" serve --run sh -c "$look" 5</dev/null 6>&1
   [[ ${lines[*]:2} == "$plain" ]]
 }
 
@@ -235,6 +259,17 @@ refused() {
   [[ ${lines[0]} == "HTTP/1.0 404"* ]]
   run get "POST /"
   [[ ${lines[0]} == "HTTP/1.0 405"* ]]
+  stop_server
+  start_probe serve --json --metrics tcp://localhost:0
+  port=$(jq -r 'select(.event == "metrics").address' "$server_out")
+  [[ $port =~ ^tcp://.*:[1-9][0-9]*$ ]]
+  [[ $(printf 'GET / HTTP/1.0\r\n\r\n' | socat -t 5 - "TCP:localhost:${port##*:}") == *"200 OK"* ]]
+  stop_server
+  start_probe serve --metrics tcp://localhost:0
+  grep -qx 'probe: hint: the metrics are at tcp://.*:[1-9][0-9]*' "$server_err"
+  stop_server
+  start_probe serve --metrics "unix:$socket"
+  [[ ! -s $server_err ]] # nothing that the user does not know
   stop_server
   refused 'tcp://0.0.0.0:0 can be reached from other machines, unencrypted: --plain allows it' \
     serve --metrics tcp://0.0.0.0:0

@@ -28,7 +28,7 @@ constexpr r3::About kAbout = {
 
 void declare(r3::Tool& tool, Options& options) {
   r3::OptionSet& set = tool.options();
-  set.argument("ACTION", options.action, "serve, fail, refuse, transfer or stubborn");
+  set.argument("ACTION", options.action, "serve, fail, refuse, talk, transfer or stubborn");
   set.size("-s,--size", options.size, "a size");
   set.duration("--time", options.time, "a time");
   set.number("--number", options.number, 1, 8, "a number");
@@ -58,6 +58,11 @@ int work(r3::Tool& tool, const Options& options) {
     r3::require_local_or_plain(r3::parse_address(options.listen), options.plain);
   if (options.action == "fail") r3::fail(ENOSPC, "disk.img");
   if (options.action == "refuse") throw std::invalid_argument("nothing makes sense");
+  if (options.action == "talk") {
+    tool.stdout_carries_protocol();
+    tool.print("protocol");
+    return r3::kDone;
+  }
   if (options.action == "transfer") return transfer(tool, options);
   if (options.action == "stubborn") return be_stubborn(tool);
   tool.control().on("status", [&] { return r3::Json().add("size", options.size); });

@@ -43,6 +43,22 @@ Exports::Exports(const std::vector<std::string>& arguments, const RegionOptions&
   }
 }
 
+Region region_for_clients(const Address& listener, const std::string& name,
+                          const std::optional<PublicKey>& server) {
+  Region region;
+  region.rest = name;
+  region.address = listener;
+  region.scheme = listener.kind == Address::Kind::tcp ? "r3" : "r3+vsock";
+  if (listener.kind == Address::Kind::unix_socket) {
+    region.scheme = "r3+unix";
+    std::string path = listener.path;
+    if (path.starts_with('@')) path[0] = '\0';
+    region.parameters["socket"] = path;
+  }
+  if (server) region.parameters["server-key"] = to_text(*server);
+  return region;
+}
+
 std::uint64_t Exports::size() const {
   std::uint64_t size = 0;
   for (const auto& region : regions_) size += region->size();

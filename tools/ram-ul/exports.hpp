@@ -3,9 +3,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "libcommon/net/keys.hpp"
 #include "libcommon/net/r3_server.hpp"
 #include "libcommon/net/region.hpp"
 
@@ -26,5 +28,9 @@ class Exports {
   std::vector<std::unique_ptr<Backend>> regions_;
   std::vector<R3Export> exports_;
 };
+
+// The REGION by which clients reach the export there; `server` is the key that they need, if there is one.
+Region region_for_clients(const Address& listener, const std::string& name,
+                          const std::optional<PublicKey>& server);
 
 }  // namespace r3

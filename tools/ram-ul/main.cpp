@@ -19,7 +19,7 @@ constexpr r3::About kAbout = {
     "ram-ul -l unix:/run/ram.sock memory:4G\n"
     "ram-ul -l tcp://[::]:10833 --key-file node.key --peer-keys peers 64G\n"
     "ram-ul -l tcp://localhost:0 disk=/dev/vg/disk scratch=memory:1G\n"
-    "r3-mount 'r3+exec:ram-ul -l - /srv/image' /mnt"};
+    "r3-mount 'r3+exec:ram-ul -l - /srv/image' image"};
 
 // How long requests and a flush may still take after TERM.
 constexpr std::chrono::seconds kEndPatience{30};
@@ -93,9 +93,23 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+void announce(r3::Tool& tool, const r3::Address& address, const r3::Exports& exports,
+              const r3::R3Policy& policy) {
+  std::optional<r3::PublicKey> key;
+  if (policy.keys && policy.keys->own) key = policy.keys->own.public_key();
+  for (const auto& exported : exports.list()) {
+    const auto region = to_text(r3::region_for_clients(address, exported.name, key));
+    tool.events().send(r3::Json().add("event", "listening").add("address", to_text(address))
+                           .add("export", exported.name).add("region", region));
+    if (!tool.json()) tool.print(region);
+  }
+}
+
 int serve(r3::Tool& tool, Options& o) {
   if (o.listen.empty()) o.listen.push_back("tcp://localhost:" + std::to_string(r3::kR3Port));
   check_usage(o);
+  const bool on_stdio = o.listen == std::vector<std::string>{"-"};
+  if (on_stdio) tool.stdout_carries_protocol();
   raise_descriptor_limit();
   const auto policy = read_policy(o);
   r3::RegionOptions how = o.region;
@@ -118,7 +132,7 @@ int serve(r3::Tool& tool, Options& o) {
         .add("requests", n.requests.load()).add("bytes_read", n.bytes_read.load())
         .add("bytes_written", n.bytes_written.load());
   });
-  if (o.listen == std::vector<std::string>{"-"}) {
+  if (on_stdio) {
     tool.ready();
     gate.serve_one(r3::connect_to(r3::parse_address("-"), {}, tool.stop()), tool.stop());
     tool.on_hang_up({});
@@ -126,10 +140,8 @@ int serve(r3::Tool& tool, Options& o) {
     return r3::kDone;
   }
   std::vector<r3::Listener> listeners;
-  for (const auto& text : o.listen) {
-    listeners.emplace_back(r3::parse_address(text));
-    tool.events().send(r3::Json().add("event", "listening").add("address", to_text(listeners.back().address())));
-  }
+  for (const auto& text : o.listen) listeners.emplace_back(r3::parse_address(text));
+  for (const auto& listener : listeners) announce(tool, listener.address(), exports, *policy);
   r3::TaskGroup threads;
   threads.spawn([&] {
     try {
