@@ -75,11 +75,12 @@ R3Connection::~R3Connection() {
 void R3Connection::run() {
   if (!hello()) return;
   for (;;) {
+    stopping_ = stop_.requested();
     collect();
     parse();
     pump();
     send();
-    if (idle() && (!reading_ || stop_.requested())) return link_.finish();
+    if (idle() && (!reading_ || stopping_)) return link_.finish();
     receive();
   }
 }
@@ -141,8 +142,9 @@ bool R3Connection::hello() {
   return true;
 }
 
+// A client that has used up its credits can still ask whether anybody is there.
 bool R3Connection::within_credits() const {
-  return requests_ < server_.options().max_requests && bytes_ < server_.options().max_bytes;
+  return requests_ <= server_.options().max_requests && bytes_ <= server_.options().max_bytes;
 }
 
 void R3Connection::account(const Header& request, bool in) {
@@ -357,7 +359,7 @@ bool R3Connection::idle() const {
 }
 
 void R3Connection::receive() {
-  const bool wants_input = reading_ && !stop_.requested() && within_credits();
+  const bool wants_input = reading_ && !stopping_ && within_credits();
   if (wants_input) {
     if (const auto n = link_.read_some(reader_.space())) {
       if (*n == 0) {
@@ -373,15 +375,14 @@ void R3Connection::receive() {
 }
 
 void R3Connection::wait() {
-  const bool stopping = stop_.requested();
   pollfd watched[4] = {};
-  watched[0] = {stopping ? -1 : stop_.fd(), POLLIN, 0};
+  watched[0] = {stopping_ ? -1 : stop_.fd(), POLLIN, 0};
   watched[1] = {wake_.get(), POLLIN, 0};
-  const bool wants_input = reading_ && !stopping && within_credits();
+  const bool wants_input = reading_ && !stopping_ && within_credits();
   watched[2] = {wants_input ? link_.input() : -1, POLLIN, 0};
   const bool blocked = out_.size() > 0 || !link_.push();
   watched[3] = {blocked ? link_.output() : -1, POLLOUT, 0};
-  const int timeout = blocked && (stopping || !reading_) ? kDrainTimeout : kForever;
+  const int timeout = blocked && (stopping_ || !reading_) ? kDrainTimeout : kForever;
   const int ready = ::poll(watched, 4, timeout);
   if (ready < 0 && errno != EINTR) fail(errno, "poll");
   if (ready == 0) fail(ETIMEDOUT, "the peer takes no answers");

@@ -101,6 +101,7 @@ class R3Connection {
   OutBuffer out_;
   std::uint64_t sequence_ = 0;  // of the next frame sent
   bool reading_ = true;
+  bool stopping_ = false;  // the stop was seen; until then it is waited for
   std::uint32_t requests_ = 0;  // in flight
   std::uint64_t bytes_ = 0;     // in flight
   Jobs short_, long_, background_;  // READs to be sent, by rank
