@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/net/r3_keeper.hpp"
 #include "libcommon/net/r3_session.hpp"
 #include "libcommon/net/r3_slot.hpp"
 
@@ -84,6 +85,7 @@ R3Client::R3Client(R3Dial dial, const R3ClientOptions& options)
   for (std::uint32_t i = 0; i < std::max(1u, options.connections); ++i)
     slots_.push_back(std::make_unique<R3Slot>(*session_, i));
   slots_.front()->connect_first();
+  keeper_ = std::make_unique<R3Keeper>(*session_, slots_);
 }
 
 R3Client::~R3Client() = default;

@@ -18,6 +18,7 @@
 
 namespace r3 {
 
+class R3Keeper;
 class R3Session;
 class R3Slot;
 struct R3Call;
@@ -39,13 +40,18 @@ enum class Compress {
 };
 
 struct R3ClientOptions {
-  std::string export_name;
+  std::string server = "r3 server";  // what messages call it: its address
+  std::string export_name = {};
   unsigned connections = 1;
   bool read_only = false;
   Compress compress = Compress::remote;
   std::chrono::milliseconds connect_timeout{10'000};
-  std::chrono::milliseconds io_timeout{0};  // silence longer than this is EIO; 0 waits for ever
+  // When the server has been silent for this long, whoever waits gets EIO, and so does whoever comes before
+  // it is heard again; 0 waits for ever.
+  std::chrono::milliseconds io_timeout{0};
   std::uint64_t replay_limit = 64 * MiB;    // of writes that are kept until a flush
+  // Called by any thread when the connection is lost, and when it is back. Must not call the client.
+  std::function<void(bool connected)> on_change = {};
 };
 
 class R3Client : public Backend {
@@ -86,6 +92,7 @@ class R3Client : public Backend {
 
   std::unique_ptr<R3Session> session_;
   std::vector<std::unique_ptr<R3Slot>> slots_;
+  std::unique_ptr<R3Keeper> keeper_;
   std::atomic<unsigned> turn_{0};
 };
 

@@ -39,10 +39,12 @@ struct R3Slot::Dialling {
   std::uint64_t sent = 0;
   Welcome welcome{};
   Clock::time_point until = Clock::time_point::max();
+  bool greeted = false;
 
   // ms that may pass without a byte.
   int patience() const {
-    if (until == Clock::time_point::max()) return slot.longest_silence();
+    if (greeted) return slot.longest_silence();
+    if (until == Clock::time_point::max()) return static_cast<int>(kGreetingTime.count());
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
     return static_cast<int>(std::clamp(left, std::chrono::milliseconds(0), kGreetingTime).count());
   }
@@ -94,11 +96,14 @@ void R3Slot::dial(Clock::time_point until) {
   Dialling to{*this, std::move(dialled.link), dialled.sums, dialled.nearby};
   to.until = until;
   greet(to);
-  to.until = Clock::time_point::max();  // it answers, and is heard from now on
+  to.greeted = true;
+  session_.outage().heard(Clock::now());
   session_.welcomed(to.welcome, [&](const std::deque<Unflushed>& changes, std::size_t& done) {
     replay(to, changes, done);
   });
   take_over(to);
+  session_.watch().add(link_->input());
+  if (std::exchange(lost_, false)) session_.back();
 }
 
 void R3Slot::greet(Dialling& to) {
@@ -145,8 +150,7 @@ void R3Slot::replay(Dialling& to, const std::deque<Unflushed>& changes, std::siz
     done = open.empty() ? next : open.front();
     ahead = std::min(ahead + 1, kReplayAhead);
     failures_ = 0;  // this server gets on
-    Lock lock(mutex_);
-    heard_ = Clock::now();
+    session_.outage().heard(Clock::now());
   }
 }
 
@@ -160,7 +164,7 @@ void R3Slot::take_over(Dialling& to) {
   sent_ = to.sent;
   may_compress_ = (to.welcome.features & kFeatureZstd) != 0;
   corked_.clear();
-  heard_ = Clock::now();
+  session_.outage().heard(connected_ = Clock::now());
   asked_ = {};
   up_ = true;
   ++connection_;

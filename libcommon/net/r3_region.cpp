@@ -51,12 +51,14 @@ Compress compress_of(const Region& region) {
 
 std::unique_ptr<Backend> open_r3(const Region& region, const RegionOptions& options) {
   R3ClientOptions client;
+  client.server = to_text(region.address);
   client.export_name = region.rest;
   client.connections = is_one_connection(region.address) ? 1 : options.connections;
   client.read_only = options.read_only;
   client.compress = compress_of(region);
   client.connect_timeout = options.connect_timeout;
   client.io_timeout = options.io_timeout;
+  client.on_change = options.on_change;
   return std::make_unique<R3Client>(
       r3_dial(region.address, security_of(region, options), options.connect_timeout), client);
 }

@@ -6,13 +6,51 @@
 #include <algorithm>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/base/log.hpp"
 
 namespace r3 {
 
 R3Session::R3Session(R3Dial dial, const R3ClientOptions& options)
-    : dial_(std::move(dial)), options_(options), unflushed_(options.replay_limit) {
+    : dial_(std::move(dial)),
+      options_(options),
+      outage_(options.io_timeout),
+      unflushed_(options.replay_limit) {
   if (::getrandom(id_.data(), id_.size(), 0) != static_cast<ssize_t>(id_.size()))
     fail(errno, "getrandom");
+}
+
+void R3Session::end(int error) {
+  if (dead_.exchange(error) == 0)
+    log_error(options_.server + (error == ESTALE ? ": the server came back with another content or size"
+                                                 : ": there is no way to connect again") +
+              ": every access fails from now on; stop, and open the region anew");
+  watch_.ring();
+}
+
+void R3Session::lost(const std::string& reason) {
+  std::lock_guard lock(telling_);
+  last_reason_ = reason;
+  if (lost_++ > 0) return;
+  const auto patience = options_.io_timeout.count();
+  log_warning(options_.server + ": connection lost: " + reason + "; dialling again, " +
+              (patience == 0 ? "requests wait until it is back"
+                             : "requests fail after " + std::to_string(patience) + "ms"));
+  if (options_.on_change) options_.on_change(false);
+}
+
+// A reason is said when it is another one than the last: somebody may have to do something about it.
+void R3Session::still_lost(const std::string& reason) {
+  std::lock_guard lock(telling_);
+  if (lost_ == 0 || reason == last_reason_) return;
+  last_reason_ = reason;
+  log_warning(options_.server + ": not back yet: " + reason);
+}
+
+void R3Session::back() {
+  std::lock_guard lock(telling_);
+  if (--lost_ > 0) return;
+  log_warning(options_.server + ": connected again");
+  if (options_.on_change) options_.on_change(true);
 }
 
 wire::Hello R3Session::hello(std::uint32_t slot, std::uint32_t generation,
@@ -42,8 +80,8 @@ void R3Session::welcomed(const wire::Welcome& welcome, const Replay& replay) {
   if (lost || welcome.size != welcome_.size || welcome.block_size != welcome_.block_size ||
       welcome.max_transfer < welcome_.max_transfer || welcome.max_requests < welcome_.max_requests ||
       welcome.max_bytes < welcome_.max_bytes) {
-    dead_ = ESTALE;
-    fail(ESTALE, "the server's export is not the one of before");
+    end(ESTALE);
+    fail(ESTALE, options_.server + ": not the export of before");
   }
   if (welcome.verifier == verifier_) return;
   if (welcome.verifier != replaying_to_) replayed_ = 0;

@@ -7,11 +7,14 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "libcommon/net/r3_client.hpp"
 #include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/r3_outage.hpp"
 #include "libcommon/net/r3_unflushed.hpp"
+#include "libcommon/net/r3_watch.hpp"
 
 namespace r3 {
 
@@ -23,6 +26,14 @@ class R3Session {
   const R3ClientOptions& options() const { return options_; }
   Stop& stop() { return stop_; }
   const R3Dial& dial() const { return dial_; }
+  Outage& outage() { return outage_; }
+  HangUpWatch& watch() { return watch_; }  // of all connections
+
+  // For the user: a connection was lost; a dial failed; the connection is there again. Not to be called
+  // with a slot's lock held: whoever is told may take its time.
+  void lost(const std::string& reason);
+  void still_lost(const std::string& reason);
+  void back();
   wire::Hello hello(std::uint32_t slot, std::uint32_t generation, bool nearby) const;
 
   // A connection's HELLO was answered. `replay` is called, with nobody else in the session, when the
@@ -35,7 +46,7 @@ class R3Session {
   // The error that everything fails with, for good: ESTALE once the server's export was another one,
   // ESHUTDOWN when there is nothing to dial again; 0 so far.
   int dead() const { return dead_.load(std::memory_order_relaxed); }
-  void end(int error) { dead_ = error; }
+  void end(int error);
 
   // Holds the caller back while another change to the same bytes is in flight: their order would be lost
   // when they are sent again.
@@ -54,6 +65,12 @@ class R3Session {
   std::array<std::byte, 16> id_;
   Stop stop_;
   std::atomic<int> dead_{0};
+  Outage outage_;
+  HangUpWatch watch_;
+
+  std::mutex telling_;
+  unsigned lost_ = 0;        // guarded by telling_: connections
+  std::string last_reason_;  // guarded by telling_
 
   std::mutex mutex_;
   bool known_ = false;                // guarded by mutex_: welcome_ is set (then it stays)

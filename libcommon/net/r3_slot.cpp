@@ -19,8 +19,10 @@ namespace {
 constexpr std::size_t kCork = 16 * KiB;
 constexpr std::uint32_t kMostCalls = 4096;
 constexpr std::uint32_t kDirect = 16 * KiB;  // payloads from here on are received in place
-constexpr std::chrono::milliseconds kStuck{15'000};  // without a byte: the connection is dead
-constexpr std::chrono::seconds kQuiet{5};    // then ask whether anybody is there
+constexpr std::chrono::milliseconds kStuck{15'000};  // nothing can be sent: the connection is dead
+constexpr std::chrono::milliseconds kQuiet{1'000};   // without a byte: ask whether anybody is there
+constexpr std::chrono::milliseconds kMute{6'000};    // asked, and still no byte: it is dead
+constexpr std::chrono::seconds kLongLife{10};        // of a connection that is not to be blamed
 constexpr std::uint64_t kPingId = ~std::uint64_t{0};
 
 std::uint64_t credit_bytes(const Header& request) {
@@ -39,9 +41,19 @@ R3Slot::~R3Slot() {
 void R3Slot::connect_first() { dial(Clock::now() + session_.options().connect_timeout); }
 
 int R3Slot::longest_silence() const {
-  const auto patience = session_.options().io_timeout;
-  return static_cast<int>((patience.count() > 0 ? std::min(patience, kStuck) : kStuck).count());
+  const auto end = session_.outage().end();
+  if (end == Clock::time_point::max()) return static_cast<int>(kStuck.count());
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
+  return static_cast<int>(std::clamp(left, std::chrono::milliseconds(0), kStuck).count());
 }
+
+// A server that is asked has to have time to answer before the user's patience ends.
+std::chrono::milliseconds R3Slot::quiet_time() const {
+  const auto patience = session_.options().io_timeout;
+  return patience.count() > 0 ? std::min(kQuiet, patience / 4) : kQuiet;
+}
+
+void R3Slot::raise(int error) const { fail(error, session_.options().server); }
 
 void R3Slot::start(R3Call& call, bool more) {
   {
@@ -72,12 +84,14 @@ void R3Slot::start(R3Call& call, bool more) {
       std::condition_variable mine;
       starving_.push_back(&mine);
       try {
-        drive(lock, mine, call.started, has_credit);
+        drive(lock, mine, has_credit);
       } catch (...) {
         std::erase(starving_, &mine);
+        if (!leader_) promote();
         throw;
       }
       std::erase(starving_, &mine);
+      call.started = Clock::now();
     }
     const std::uint32_t place = free_.back();
     free_.pop_back();
@@ -85,6 +99,7 @@ void R3Slot::start(R3Call& call, bool more) {
     call.request.id = std::uint64_t{++serial_} << 32 | place;
     bytes_ += bytes;
     ++in_flight_;
+    session_.outage().begin_wait(call.started);
   }
   std::lock_guard sending(sending_);
   {
@@ -145,21 +160,24 @@ void R3Slot::wait(R3Call& call) {
   std::condition_variable mine;
   call.waiter = &mine;
   try {
-    drive(lock, mine, call.started, [&] { return call.done; });
+    drive(lock, mine, [&] { return call.done; });
   } catch (...) {
     if (!call.done) cancel(lock, call);
     throw;
   }
-  if (call.error != 0) fail(call.error, "r3 server");
+  if (call.error != 0) raise(call.error);
 }
 
 template <class Done>
-void R3Slot::drive(Lock& lock, std::condition_variable& mine, Clock::time_point since, Done done) {
+void R3Slot::drive(Lock& lock, std::condition_variable& mine, Done done) {
   while (!done()) {
-    if (session_.stop().requested()) fail(ESHUTDOWN, "r3 server");
-    if (const int error = session_.dead()) fail(error, "r3 server");
-    const auto until = give_up_at(since);
-    if (Clock::now() >= until) fail(EIO, "r3 server: no answer");
+    if (session_.stop().requested()) raise(ESHUTDOWN);
+    if (const int error = session_.dead()) raise(error);
+    const auto until = session_.outage().end();
+    if (Clock::now() >= until) {
+      session_.outage().give_up();
+      fail(EIO, session_.options().server + ": no answer in time");
+    }
     if (!leader_) {
       leader_ = true;
       lead(lock, until);
@@ -174,14 +192,25 @@ void R3Slot::drive(Lock& lock, std::condition_variable& mine, Clock::time_point 
   if (!leader_) promote();
 }
 
-R3Slot::Clock::time_point R3Slot::give_up_at(Clock::time_point since) const {
-  const auto time = session_.options().io_timeout;
-  if (time.count() == 0) return Clock::time_point::max();
-  return std::max(since, heard_) + time;
-}
-
+// Somebody else leads from now on, the keeper if nobody waits and there is something to do.
 void R3Slot::promote() {
   if (!waiting_.empty()) waiting_.front()->notify_one();
+  else if ((!up_ || hung_up_) && connection_ > 0) session_.watch().ring();
+}
+
+void R3Slot::look_after() {
+  Lock lock(mutex_);
+  hung_up_ = leader_;
+  if (leader_ || connection_ == 0) return;
+  leader_ = true;
+  if (up_) {
+    pollfd watched{link_->input(), POLLRDHUP, 0};
+    if (::poll(&watched, 1, 0) > 0) lead(lock, Clock::time_point::max());
+  }
+  while (!up_ && !session_.stop().requested() && session_.dead() == 0)
+    lead(lock, Clock::time_point::max());
+  leader_ = false;
+  if (!waiting_.empty()) promote();
 }
 
 void R3Slot::finish(R3Call& call, int error) {
@@ -192,6 +221,7 @@ void R3Slot::finish(R3Call& call, int error) {
   free_.push_back(place);
   bytes_ -= credit_bytes(call.request);
   --in_flight_;
+  session_.outage().end_wait();
   if (!again_.empty()) {
     std::erase(again_, &call);
     allowance_ += 2;
@@ -231,16 +261,32 @@ void R3Slot::lead(Lock& lock, Clock::time_point until) {
     if (up_ && !again_.empty() && allowance_ > 0) send_again(lock);
   } catch (const std::exception& error) {
     if (!lock.owns_lock()) lock.lock();
-    log_debug(std::string("r3 connection: ") + error.what());
     if (errno_of_current_exception() == ESHUTDOWN) session_.end(ESHUTDOWN);
-    if (link_) link_->shut_down();
-    up_ = false;
-    ++failures_;
+    lose(lock, error.what());
   }
   if (pinned_) {
     pinned_ = false;
     unpinned_.notify_all();
   }
+}
+
+void R3Slot::lose(Lock& lock, const std::string& reason) {
+  const bool was_up = up_;
+  if (link_) link_->shut_down();
+  up_ = false;
+  if (was_up && Clock::now() - connected_ > kLongLife) failures_ = 0;
+  ++failures_;
+  lock.unlock();
+  log_debug(session_.options().server + ": " + reason);
+  if (session_.stop().requested()) {
+    // Nobody wants to know any more.
+  } else if (was_up) {
+    lost_ = true;
+    session_.lost(reason);
+  } else if (lost_ && session_.dead() == 0) {
+    session_.still_lost(reason);
+  }
+  lock.lock();
 }
 
 void R3Slot::receive(Lock& lock, Clock::time_point until) {
@@ -258,30 +304,33 @@ void R3Slot::receive(Lock& lock, Clock::time_point until) {
   if (!n) return;
   if (*n == 0) fail(ECONNRESET, "the server closed the connection");
   reader_->received(*n);
-  heard_ = Clock::now();
+  session_.outage().heard(Clock::now());
   asked_ = {};
   take_frames(lock);
 }
 
 void R3Slot::wait_for_bytes(Clock::time_point until) {
   if (link_->holds_input()) return;
-  const auto quiet = Clock::now() + kQuiet;
+  const auto quiet = Clock::now() + quiet_time();
   const auto left =
       std::chrono::ceil<std::chrono::milliseconds>(std::min(until, quiet) - Clock::now());
   const auto timeout = std::max<int>(0, static_cast<int>(left.count()));
   if (wait_for(link_->input(), POLLIN, session_.stop(), timeout) != Wait::timed_out) return;
   if (until < quiet) return;
-  if (asked_ == Clock::time_point{}) {
-    asked_ = Clock::now();
-    std::lock_guard sending(sending_);
-    Header ping;
-    ping.type = static_cast<std::uint8_t>(Type::ping);
-    ping.id = kPingId;
-    append(ping, {});
-    send_out({});
-  } else if (Clock::now() - asked_ > kStuck) {
-    fail(ETIMEDOUT, "the server is silent");
-  }
+  if (asked_ == Clock::time_point{}) asked_ = Clock::now();
+  else if (Clock::now() - asked_ > kMute) fail(ETIMEDOUT, "the server is silent");
+  ask_for_life();
+}
+
+// Again and again: a server that misses the end of a request takes these bytes for it, and notices.
+void R3Slot::ask_for_life() {
+  std::unique_lock sending(sending_, std::try_to_lock);
+  if (!sending.owns_lock()) return;  // somebody sends right now, which tells as much
+  Header ping;
+  ping.type = static_cast<std::uint8_t>(Type::ping);
+  ping.id = kPingId;
+  append(ping, {});
+  send_out({});
 }
 
 void R3Slot::take_frames(Lock& lock) {
@@ -338,6 +387,21 @@ void R3Slot::got_data(R3Call& call, const Header& reply) {
   if (whole) finish(call, 0);
 }
 
+void R3Slot::receive_into(Bytes into) {
+  while (!into.empty()) {
+    const auto n = link_->read_some(into);
+    if (n && *n == 0) fail(ECONNRESET, "the server closed the connection");
+    if (n) {
+      session_.outage().heard(Clock::now());
+      into = into.subspan(*n);
+    } else if (!link_->holds_input()) {
+      const Wait got = wait_for(link_->input(), POLLIN, session_.stop(), longest_silence());
+      if (got == Wait::stopped) fail(ECANCELED, "connection");
+      if (got == Wait::timed_out) fail(ETIMEDOUT, "the server stopped in the middle of an answer");
+    }
+  }
+}
+
 void R3Slot::take_long(Lock& lock, const Header& frame) {
   const Header reply = frame;
   R3Call& call = call_of(reply);
@@ -345,9 +409,7 @@ void R3Slot::take_long(Lock& lock, const Header& frame) {
   if (reply.payload != into.size()) throw ProtocolError("a payload of the wrong length");
   pinned_ = true;
   lock.unlock();
-  const auto there = reader_->take(into);
-  if (read_all(*link_, into.subspan(there), session_.stop(), longest_silence()) < into.size() - there)
-    fail(ECONNRESET, "the server closed the connection");
+  receive_into(into.subspan(reader_->take(into)));
   reader_->pop_taken(into);
   lock.lock();
   pinned_ = false;

@@ -52,6 +52,9 @@ class R3Slot {
   // ESHUTDOWN after abandon().
   void wait(R3Call& call);
   void abandon() noexcept;
+  // The keeper's: takes note of a connection that ended while nobody used it, and dials again until there
+  // is one, unless somebody else does.
+  void look_after();
   // Requests in flight; a hint.
   std::size_t load() const { return in_flight_.load(std::memory_order_relaxed); }
 
@@ -59,8 +62,9 @@ class R3Slot {
   using Clock = std::chrono::steady_clock;
   using Lock = std::unique_lock<std::mutex>;
 
-  // How long a connection may be silent, in ms: no longer than the user is patient.
+  // How long a connection may be silent from now on, in ms: no longer than the user is patient.
   int longest_silence() const;
+  std::chrono::milliseconds quiet_time() const;
 
   // Of the sender; under sending_.
   void send(wire::Header request, ConstBytes data, bool more);
@@ -70,8 +74,8 @@ class R3Slot {
 
   // Waits until done(), leading or following. Throws as wait() does.
   template <class Done>
-  void drive(Lock& lock, std::condition_variable& mine, Clock::time_point since, Done done);
-  Clock::time_point give_up_at(Clock::time_point since) const;
+  void drive(Lock& lock, std::condition_variable& mine, Done done);
+  [[noreturn]] void raise(int error) const;
   void promote();
   void finish(R3Call& call, int error);
   void cancel(Lock& lock, R3Call& call);
@@ -79,12 +83,15 @@ class R3Slot {
 
   // The leader's. They unlock while they wait; errors end the connection, not the call.
   void lead(Lock& lock, Clock::time_point until);
+  void lose(Lock& lock, const std::string& reason);
   void receive(Lock& lock, Clock::time_point until);
   void wait_for_bytes(Clock::time_point until);
+  void ask_for_life();
   void take_frames(Lock& lock);
   R3Call& call_of(const wire::Header& reply);
   void take_reply(const wire::Header& reply, ConstBytes payload);
   Bytes place_of(const R3Call& call, const wire::Header& reply) const;
+  void receive_into(Bytes into);
   void take_long(Lock& lock, const wire::Header& reply);
   void got_data(R3Call& call, const wire::Header& reply);
 
@@ -127,8 +134,10 @@ class R3Slot {
   std::vector<std::condition_variable*> starving_;  // guarded by mutex_: who waits for credits
   std::uint64_t bytes_ = 0;                // guarded by mutex_: in flight
   std::uint32_t serial_ = 0;               // guarded by mutex_
-  Clock::time_point heard_{};              // guarded by mutex_: when bytes last came
-  Clock::time_point asked_{};              // the leader's: when a PING was last sent
+  Clock::time_point asked_{};              // the leader's: when the first PING without an answer was sent
+  Clock::time_point connected_{};          // the leader's: when link_ was greeted
+  bool lost_ = false;                      // the leader's: the user was told so
+  bool hung_up_ = false;                   // guarded by mutex_: the keeper saw it and could not look
   unsigned failures_ = 0;                  // the leader's: dials in a row without an answer
   unsigned barren_ = 0;                    // the leader's: of these, how many were greeted
   std::atomic<std::size_t> in_flight_{0};

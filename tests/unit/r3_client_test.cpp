@@ -192,32 +192,6 @@ TEST(R3Client, OutageBecomesAnErrorAfterTheTimeout) {
   } catch (const std::system_error& error) {
     EXPECT_EQ(error.code().value(), EIO);
   }
-  host.start();
-  client->read_at(into, 0);
-}
-
-// The server's socket takes connections, and nobody reads them: a machine that hangs.
-TEST(R3Client, SilenceAfterANewDialIsAnOutageToo) {
-  MemoryBackend memory(64 * KiB);
-  R3Host host({{"", &memory}});
-  std::atomic<bool> hangs{false};
-  std::vector<Fd> silent;
-  R3ClientOptions options;
-  options.io_timeout = std::chrono::milliseconds(50);
-  R3Client client(
-      [&, dial = host.dial()](const Stop& stop, std::chrono::steady_clock::time_point until) {
-        if (!hangs) return dial(stop, until);
-        SocketPair pair = make_socket_pair();
-        silent.push_back(std::move(pair.theirs));
-        return R3Dialled{make_plain_link(Channel(std::move(pair.ours))), true};
-      },
-      options);
-  hangs = true;
-  host.kill();
-  std::byte into;
-  const auto start = std::chrono::steady_clock::now();
-  EXPECT_THROW(client.read_at({&into, 1}, 0), std::system_error);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10)) << "of 15 without the timeout";
 }
 
 TEST(R3Client, AbandonEndsWhatWaits) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/base/log.hpp"
 #include "libcommon/base/tasks.hpp"
 #include "libcommon/net/r3_client.hpp"
 #include "libcommon/net/r3_server.hpp"
@@ -17,7 +18,10 @@ namespace r3::test {
 class R3Host {
  public:
   explicit R3Host(std::vector<R3Export> exports, R3ServerOptions options = {})
-      : exports_(std::move(exports)), options_(options) { start(); }
+      : exports_(std::move(exports)), options_(options) {
+    set_log("unit", Verbosity::quiet);  // outages are meant here
+    start();
+  }
   ~R3Host() { kill(); }
 
   void start() {
@@ -34,6 +38,16 @@ class R3Host {
       for (const auto& link : links_)
         if (const auto alive = link.lock()) alive->shut_down();
       links_.clear();
+      threads = std::move(threads_);
+    }
+    threads.reset();
+  }
+
+  // As TERM: what has been received is answered, then connections end; nobody cuts them.
+  void stop() {
+    std::unique_ptr<TaskGroup> threads;
+    {
+      std::lock_guard lock(mutex_);
       threads = std::move(threads_);
     }
     threads.reset();
