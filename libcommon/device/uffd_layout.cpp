@@ -2,7 +2,7 @@
 #include "libcommon/device/uffd_layout.hpp"
 
 #include <algorithm>
-#include <string>
+#include <cstdio>
 
 #include "libcommon/base/bytes.hpp"
 #include "libcommon/base/error.hpp"
@@ -41,6 +41,12 @@ void check_ranges(const std::vector<UffdRange>& ranges, std::uint64_t region_siz
   for (std::size_t i = 1; i < sorted.size(); ++i)
     if (sorted[i].address - sorted[i - 1].address < sorted[i - 1].length)
       throw ProtocolError("two ranges overlap");
+}
+
+std::string address_text(std::uint64_t address) {
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(address));
+  return text;
 }
 
 UffdLayout::UffdLayout(std::vector<UffdRange> ranges) : ranges_(std::move(ranges)) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace r3 {
@@ -21,6 +22,9 @@ struct UffdRange {
 // Throws ProtocolError unless the ranges are whole pages of a known size, apart from each other, within
 // the address space of a process, and begin and end within `region_size` rounded up to a page.
 void check_ranges(const std::vector<UffdRange>& ranges, std::uint64_t region_size);
+
+// "0x7f00...", for people.
+std::string address_text(std::uint64_t address);
 
 class UffdLayout {
  public:

@@ -8,14 +8,23 @@
 #include <thread>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/base/still.hpp"
 
 namespace r3 {
 
 namespace {
 
 constexpr std::uint64_t kPiece = 256 * KiB;
-constexpr int kTries = 8;
+constexpr int kTries = 4;
 constexpr std::size_t kFound = 1024;
+
+// A page that is written to all the time cannot be read as it was at one moment.
+class Busy : public std::system_error {
+ public:
+  Busy(pid_t process, std::uint64_t address, const std::error_code& why)
+      : system_error(why, "process " + std::to_string(process) + " writes all the time to the page at " + address_text(address) +
+                              ", and cannot be stopped for the moment of the copy") {}
+};
 
 Fd open_pagemap(const ClientMemory& memory, pid_t process) {
   if ((memory.features() & uffd_kernel::kFeatureWriteAsync) == 0) return {};
@@ -136,37 +145,55 @@ bool WriteTracker::written(std::uint64_t address) {
   return memory_->uffd().protect(address, page, false) != Uffd::Filled::End::changing;
 }
 
-// Reads pages so that none is torn; false if some went on changing (or are not to be read).
-bool WriteTracker::read_still(std::uint64_t address, Bytes into, std::uint64_t page) {
+// Reads pages so that none is torn; throws Busy if that cannot be.
+void WriteTracker::read_still(std::uint64_t address, Bytes into, std::uint64_t page) {
   if (!asynchronous()) {
     hold(address, into.size(), page);
     const bool done = read(address, into);
     let_go(page);
     if (!done) fail(EIO, "the memory of process " + std::to_string(process_));
-    return true;
+    return;
   }
+  read_or_throw(address, into);
+  if (read_changed(address, into)) return;
+  // Somebody writes there all the time, faster than we can look: he has to stand still for the moment.
+  std::error_code why = std::make_error_code(std::errc::device_or_resource_busy);  // others write there, too
+  bool still = false;
+  ++stops_;
+  try {
+    while_still(process_, [&] { still = read_changed(address, into); });
+  } catch (const std::system_error& error) {
+    why = error.code();
+  }
+  if (!still) throw Busy(process_, address, why);
+}
+
+void WriteTracker::read_or_throw(std::uint64_t address, Bytes into) {
   if (!read(address, into)) fail(EIO, "the memory of process " + std::to_string(process_));
+}
+
+// Reads what was written to since the last look, until that is nothing; false if it never ends.
+bool WriteTracker::read_changed(std::uint64_t address, Bytes into) {
   for (int i = 0; i < kTries; ++i) {
-    std::vector<std::pair<std::uint64_t, std::uint64_t>> changed;
-    scan(address, address + into.size(), [&](auto from, auto to) { changed.emplace_back(from, to); });
-    if (changed.empty()) return true;
-    for (const auto& [from, to] : changed)
-      if (!read(from, into.subspan(from - address, to - from)))
-        fail(EIO, "the memory of process " + std::to_string(process_));
+    bool changed = false;
+    scan(address, address + into.size(), [&](auto from, auto to) {
+      changed = true;
+      read_or_throw(from, into.subspan(from - address, to - from));
+    });
+    if (!changed) return true;
   }
   return false;
 }
 
-std::uint64_t WriteTracker::push_piece(const Dirty& piece, std::uint64_t address, std::uint64_t length) {
+std::uint64_t WriteTracker::push_piece(std::uint64_t address, std::uint64_t length) {
   const auto spot = memory_->spot(address);
   if (!spot || spot->offset >= region_.size()) return 0;
   if (length > buffer_.bytes().size()) buffer_ = Mapping::anonymous(length);
   const Bytes bytes = buffer_.bytes().first(length);
-  const bool still = read_still(address, bytes, spot->page_size);
+  read_still(address, bytes, spot->page_size);
   const auto count = std::min(length, region_.size() - spot->offset);
   region_.write_at(bytes.first(count), spot->offset);
   if (on_pushed_) on_pushed_(spot->offset, count);
-  if (!still) kept_.push_back(piece);
   return count;
 }
 
@@ -188,36 +215,51 @@ std::uint64_t WriteTracker::push_removed() {
   return pushed;
 }
 
+// Pushes from the end of the list; a piece that is Busy goes page by page, so that only what has to
+// stays behind.
+std::uint64_t WriteTracker::push_dirty(std::vector<Dirty>& dirty, std::exception_ptr& busy) {
+  std::uint64_t pushed = 0;
+  while (!dirty.empty()) {
+    Dirty last = dirty.back();
+    const auto where = memory_->spot(last.place);
+    const auto page = where ? where->page_size : 0;
+    const auto pages =
+        where ? std::min({last.pages, where->left / page, std::max<std::uint64_t>(1, kPiece / page)}) : 1;  // unmapped since
+    std::uint64_t again = 0;
+    if (where) try {
+        pushed += push_piece(where->address, pages * page);
+      } catch (const Busy&) {
+        again = pages;
+        if (pages == 1) busy = std::current_exception();
+      }
+    dirty.pop_back();
+    if (last.pages > pages) dirty.push_back({{last.place.range, last.place.page + pages}, last.pages - pages});
+    for (std::uint64_t i = 0; i < again; ++i)
+      (pages == 1 ? kept_ : dirty).push_back({{last.place.range, last.place.page + i}, 1});
+  }
+  return pushed;
+}
+
 std::uint64_t WriteTracker::push() {
   std::lock_guard lock(pushing_);
   std::uint64_t pushed = push_removed();
+  unflushed_ |= pushed > 0;
   std::vector<Dirty> dirty;
   dirty.swap(kept_);
+  std::exception_ptr busy;
   try {
     find(dirty);
-    while (!dirty.empty()) {
-      Dirty& last = dirty.back();
-      const auto where = memory_->spot(last.place);
-      if (!where) {  // unmapped since
-        if (--last.pages == 0) dirty.pop_back();
-        else ++last.place.page;
-        continue;
-      }
-      const auto page = where->page_size;
-      const auto pages = std::min({last.pages, where->left / page, std::max<std::uint64_t>(1, kPiece / page)});
-      pushed += push_piece({last.place, pages}, where->address, pages * page);
-      last.place.page += pages;
-      last.pages -= pages;
-      if (last.pages == 0) dirty.pop_back();
-    }
+    const auto count = push_dirty(dirty, busy);
+    unflushed_ |= count > 0;
+    pushed += count;
   } catch (...) {
-    unflushed_ |= pushed > 0;
+    unflushed_ = true;
     kept_.insert(kept_.end(), dirty.begin(), dirty.end());
     throw;
   }
-  unflushed_ |= pushed > 0;
   if (unflushed_) region_.flush();
   unflushed_ = false;
+  if (busy) std::rethrow_exception(busy);
   return pushed;
 }
 

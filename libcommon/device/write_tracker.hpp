@@ -3,12 +3,15 @@
 // marks them: by itself where it can (asynchronous write protection and PAGEMAP_SCAN, Linux 6.7), else
 // each first write is a fault that written() answers. What could not be pushed is kept for the next time.
 //
-// Each page is pushed as it was at one moment. Pages that are written to all the time are pushed as
-// they were read last, and again the next time.
+// Each page is pushed as it was at one moment. For pages that are written to all the time the process is
+// stopped while they are copied (still.hpp), microseconds; without asynchronous tracking only who
+// writes there waits.
 #pragma once
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -28,13 +31,16 @@ class WriteTracker {
                std::function<void(std::uint64_t offset, std::uint64_t length)> on_pushed);
 
   // Everything that was written before the call is in the region, and flushed, when it returns; the
-  // bytes that were pushed. One push at a time, others wait. Any thread.
+  // bytes that were pushed. If a page that is written to all the time cannot be copied, because its process
+  // is being debugged, the rest is pushed, then it throws. One push at a time, others wait. Any thread.
   std::uint64_t push();
   // A write fault (synchronous tracking only): lets the writer go on, unless its page is just being read.
   // False if the process's messages have to be read first.
   bool written(std::uint64_t address);
 
   bool asynchronous() const { return pagemap_.valid(); }
+  // How often the process had to be stopped.
+  std::uint64_t stops() const { return stops_; }
 
  private:
   struct Dirty {
@@ -48,8 +54,11 @@ class WriteTracker {
   void add(std::vector<Dirty>& dirty, std::uint64_t from, std::uint64_t to);
   void take_faulted(std::vector<Dirty>& dirty);
   std::uint64_t push_removed();
-  std::uint64_t push_piece(const Dirty& piece, std::uint64_t address, std::uint64_t length);
-  bool read_still(std::uint64_t address, Bytes into, std::uint64_t page);
+  std::uint64_t push_dirty(std::vector<Dirty>& dirty, std::exception_ptr& busy);
+  std::uint64_t push_piece(std::uint64_t address, std::uint64_t length);
+  void read_still(std::uint64_t address, Bytes into, std::uint64_t page);
+  bool read_changed(std::uint64_t address, Bytes into);
+  void read_or_throw(std::uint64_t address, Bytes into);
   bool read(std::uint64_t address, Bytes into);
   void hold(std::uint64_t address, std::uint64_t length, std::uint64_t page);
   void let_go(std::uint64_t page);
@@ -59,6 +68,7 @@ class WriteTracker {
   const std::shared_ptr<ClientMemory> memory_;
   const pid_t process_;
   const std::function<void(std::uint64_t, std::uint64_t)> on_pushed_;
+  std::atomic<std::uint64_t> stops_{0};
   Fd pagemap_;  // asynchronous tracking
   std::mutex pushing_;
   std::vector<Dirty> kept_;  // from a push that failed; guarded by pushing_

@@ -3,7 +3,6 @@
 
 #include <poll.h>
 
-#include <cstdio>
 #include <cstring>
 
 #include "libcommon/base/error.hpp"
@@ -21,12 +20,6 @@ constexpr auto kPatience = std::chrono::milliseconds(10'000);
 
 std::string spoken(pid_t process) {
   return process > 0 ? "process " + std::to_string(process) : std::string("a process");
-}
-
-std::string hex(std::uint64_t number) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(number));
-  return text;
 }
 
 }  // namespace
@@ -234,10 +227,10 @@ void PageServer::serve_child(std::unique_ptr<ClientMemory> memory, pid_t parent)
 void PageServer::report_poisoned(pid_t process, std::uint64_t address, std::uint64_t offset, int error,
                                  bool signalled) {
   const std::string text = std::strerror(error);
-  log_warning(spoken(process) + ": the page at " + hex(address) + " (byte " + std::to_string(offset) +
+  log_warning(spoken(process) + ": the page at " + address_text(address) + " (byte " + std::to_string(offset) +
               " of the region) cannot be had: " + text + (signalled ? ": SIGBUS sent" : ": poisoned"));
   tool_.events().send(Json().add("event", "poisoned").add("process", static_cast<std::uint64_t>(process))
-                          .add("address", hex(address)).add("offset", offset).add("error", text));
+                          .add("address", address_text(address)).add("offset", offset).add("error", text));
 }
 
 Json PageServer::status() {
