@@ -92,11 +92,7 @@ Pager::Brought Pager::answer(const ClientMemory::Message& fault) {
   const auto page = claim.length / claim.pages;
   streams_.brought(round_down(fault.address, page) + (claim.first.page + claim.pages - claim.asked) * page);
   if (options_.recording != nullptr) options_.recording->touched(claim.offset, claim.length);
-  if (options_.order != nullptr && options_.order->demanded(claim.offset, claim.length, true)) {
-    std::lock_guard lock(mutex_);
-    ++pulls_;
-    pull_.notify_one();
-  }
+  if (options_.order != nullptr && options_.order->demanded(claim.offset, claim.length, true)) more_to_bring();
   const auto brought = bring_or_poison(claim, buffer_.bytes(), Waits::no, true, fault);
   if (brought == Brought::must_wait) hand_over(claim, fault);
   return brought;

@@ -64,6 +64,8 @@ class Pager {
 
   // The region was written to: what was known of this range may not hold any more.
   void forget(std::uint64_t offset, std::uint64_t length) { zeroes_.forget(offset, length); }
+  // The order has something to bring that it did not have when it was asked.
+  void more_to_bring();
   const PagerCounters& counters() const { return counters_; }
 
  private:

@@ -56,6 +56,12 @@ void Pager::add_prefetcher() {
   tasks_.spawn([this] { prefetch(); });
 }
 
+void Pager::more_to_bring() {
+  std::lock_guard lock(mutex_);
+  ++pulls_;
+  pull_.notify_one();
+}
+
 void Pager::prefetch() {
   const Mapping buffer = Mapping::anonymous(std::max(options_.most, kPullAtOnce));
   auto pause = std::chrono::milliseconds(1000);

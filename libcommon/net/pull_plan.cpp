@@ -26,10 +26,8 @@ const NamedHint* find_hint(std::string_view name) {
   return nullptr;
 }
 
-bool is_hint(std::string_view order) { return order == "auto" || find_hint(order) != nullptr; }
-
-bool is_list(std::string_view order) {
-  return !is_hint(order) && order != "sequential" && order != "reverse";
+bool is_list(const std::string& order) {
+  return !wants_hints(order) && order != "sequential" && order != "reverse";
 }
 
 std::string read_output(const Channel& channel, const std::string& name, const Stop& stop) {
@@ -63,8 +61,24 @@ void append(std::vector<PullRange>& ranges, const PullList& list, const std::str
   ranges.insert(ranges.end(), list.ranges.begin(), list.ranges.end());
 }
 
-std::vector<PullRange> named_ranges(const PullPlanOptions& options, std::uint64_t size,
-                                    const Stop& stop) {
+PullRest rest_of(const PullPlanOptions& options) {
+  if (!options.rest) return PullRest::nothing;
+  return options.order == "reverse" ? PullRest::reverse : PullRest::sequential;
+}
+
+}  // namespace
+
+bool wants_hints(const std::string& order) { return order == "auto" || find_hint(order) != nullptr; }
+
+std::string_view find_hints(const std::string& order, Backend& region, const Stop& stop,
+                            const std::function<void(PullRange)>& want) {
+  HintView view(region, stop, want);
+  for (const NamedHint& one : all_hints())
+    if ((order == "auto" || order == one.name) && one.hint(view)) return one.name;
+  return {};
+}
+
+std::vector<PullRange> named_ranges(const PullPlanOptions& options, std::uint64_t size, const Stop& stop) {
   std::vector<PullRange> ranges;
   if (!options.replay.empty()) append(ranges, read_pull_list(options.replay, size), options.replay);
   check_pull_order(options.order);
@@ -74,13 +88,6 @@ std::vector<PullRange> named_ranges(const PullPlanOptions& options, std::uint64_
     append(ranges, read_pull_list(options.order, size), options.order);
   return ranges;
 }
-
-PullRest rest_of(const PullPlanOptions& options) {
-  if (!options.rest) return PullRest::nothing;
-  return options.order == "reverse" ? PullRest::reverse : PullRest::sequential;
-}
-
-}  // namespace
 
 void check_pull_order(const std::string& order) {
   if (!is_list(order) || order.starts_with(kExec)) return;
@@ -93,7 +100,7 @@ void check_pull_order(const std::string& order) {
 
 PullPlan::PullPlan(const PullPlanOptions& options, std::uint64_t region_size, const Stop& stop)
     : options_(options),
-      hints_(is_hint(options.order)),
+      hints_(r3::wants_hints(options.order)),
       read_ahead_(region_size, options.read_ahead),
       order_(region_size, named_ranges(options, region_size, stop), rest_of(options)) {
   if (options.record.empty()) return;
@@ -115,13 +122,7 @@ bool PullPlan::demanded(std::uint64_t offset, std::uint64_t length, bool missed)
 
 std::string_view PullPlan::follow_hints(Backend& region, const Stop& stop) {
   hint_thread_ = std::this_thread::get_id();
-  const HintView::Want want = [this](PullRange range) { order_.append(range); };
-  HintView view(region, stop, want);
-  std::string_view found;
-  for (const NamedHint& one : all_hints()) {
-    const bool asked = options_.order == "auto" || options_.order == one.name;
-    if (asked && found.empty() && one.hint(view)) found = one.name;
-  }
+  const auto found = find_hints(options_.order, region, stop, [this](PullRange range) { order_.append(range); });
   std::byte byte;
   if (!found.empty()) region.read_at({&byte, 1}, 0);  // tells the puller that there is something to do
   return found;

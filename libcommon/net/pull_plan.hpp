@@ -12,10 +12,12 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "libcommon/base/stop.hpp"
 #include "libcommon/storage/backend.hpp"
@@ -62,6 +64,15 @@ class PullPlan : public PullSource {
   PullOrder order_;
   std::unique_ptr<PullRecording> recording_;  // if wanted
 };
+
+// The parts of a plan, for who pulls one region in several ways at the same time.
+//
+// What the replayed recording and the order name, in this order; throws as PullPlan does.
+std::vector<PullRange> named_ranges(const PullPlanOptions& options, std::uint64_t region_size, const Stop& stop);
+// Whether the order is one that looks at the region's content; then this does, as PullPlan::follow_hints().
+bool wants_hints(const std::string& order);
+std::string_view find_hints(const std::string& order, Backend& region, const Stop& stop,
+                            const std::function<void(PullRange)>& want);
 
 // Throws std::invalid_argument, as a check of usage, unless a file or one of the words above is meant.
 void check_pull_order(const std::string& order);

@@ -96,11 +96,11 @@ status_of() { "$BIN/uffd-serve" --ask status "unix:$PWD/control"; }
   cmp copy image
 }
 
-# far REGION: serves it over r3 at unix:r, behind a proxy at unix:p that the socket unix:pc controls.
+# far REGION OPTIONS...: serves it over r3 at unix:r, behind a proxy at unix:p that the socket unix:pc controls.
 far() {
   start_server ram-ul -l "unix:$PWD/r" "$1"
   ram=$server_pid
-  start_server tests/fault/faultproxy -l "unix:$PWD/p" -c "unix:$PWD/r" --control "unix:$PWD/pc"
+  start_server tests/fault/faultproxy -l "unix:$PWD/p" -c "unix:$PWD/r" --control "unix:$PWD/pc" "${@:2}"
   region="r3+unix:///?socket=$PWD/p"
 }
 proxy() { "$BIN/tests/fault/faultproxy" --ask "$1" "unix:$PWD/pc" >/dev/null; }
@@ -418,6 +418,186 @@ END
   [[ $output == *"none: No such file"* ]]
 }
 
+# waiting_client SIZE [PAGE]: hands over, and touches the page when a line is written to descriptor 7.
+waiting_client() {
+  mkfifo "line$((++lines))" "said$lines"
+  python3 "$ROOT/tests/system/uffd_peer.py" wait s "$@" <"line$lines" >"said$lines" 3>&- &
+  waiter=$!
+  exec 7>"line$lines" 8<"said$lines"
+  read -r _ <&8
+}
+waiting_client_ends() {
+  echo >&7
+  read -r touched <&8
+  exec 7>&- 8<&-
+  wait $waiter
+}
+present_is() { [[ $(status_of | jq .present) == "$1" ]]; }
+present_reaches() { (($(status_of | jq .present) >= $1)); }
+
+@test "uffd-serve: --pull-order names what is brought, by a file, a command or the content" {
+  need_root
+  head -c 8M /dev/urandom >image
+  printf '4096000,8192\n40960,4096\n' >ranges
+  # shellcheck disable=SC2016
+  for order in "$PWD/ranges" "exec:cat $PWD/ranges; [ \$R3_SIZE = 8388608 ]"; do
+    serve image --no-prefetch --pull-order "$order" --control "unix:$PWD/control"
+    waiting_client 8388608 1001
+    eventually present_is $((3 * 4096))
+    waiting_client_ends
+    [[ $(status_of | jq .faults) == 0 ]]
+    stop_server
+  done
+  sqlite3 database "create table t(x); insert into t select hex(randomblob(500)) from generate_series(1, 5000); create index i on t(x);"
+  serve database --no-prefetch --pull-order sqlite --control "unix:$PWD/control"
+  waiting_client "$(stat -c %s database)"
+  eventually present_reaches 8192
+  waiting_client_ends
+  [[ $(status_of | jq .faults) == 0 ]]
+}
+
+@test "uffd-serve: --pull-order reverse begins at the end, and then brings everything" {
+  need_root
+  far pattern:8M --rate 32M
+  serve "$region" --pull-order reverse --read-ahead 4K --control "unix:$PWD/control"
+  waiting_client 8388608 2047
+  eventually present_reaches 1048576
+  (($(status_of | jq .present) < 8388608))
+  waiting_client_ends
+  [[ $touched == 0 && $(status_of | jq .faults) == 0 ]]
+}
+
+@test "uffd-serve: an order that is none, or a bad list, is refused before anything is served" {
+  head -c 8M /dev/urandom >image
+  run -2 "$BIN/uffd-serve" -l "unix:$PWD/s" --pull-order backwards image
+  [[ $output == *'"backwards" is no order'* ]]
+  echo "four thousand" >ranges
+  run -2 "$BIN/uffd-serve" -l "unix:$PWD/s" --pull-order ./ranges image
+  run -2 "$BIN/uffd-serve" -l "unix:$PWD/s" --pull-order "exec:exit 3" image
+  [[ ! -e s ]]
+}
+
+huge_pages() { # COUNT: that many are there to be used, until the test ends
+  huge_before=$(</proc/sys/vm/nr_hugepages)
+  need "huge pages" bash -c "echo $((huge_before + $1)) >/proc/sys/vm/nr_hugepages && (("'$(awk "/HugePages_Free/ {print \$2}" /proc/meminfo)'" >= $1))"
+}
+teardown() {
+  [[ -z ${huge_before:-} ]] || echo "$huge_before" >/proc/sys/vm/nr_hugepages
+  stop_servers
+}
+
+@test "uffd-serve: pages of 2 MiB: read, written back, handed over by Firecracker" {
+  need_root
+  huge_pages 16
+  head -c 20000001 /dev/urandom >image
+  for options in "" --no-prefetch "--no-prefetch --chunk-size 4M"; do
+    # shellcheck disable=SC2086
+    serve image $options --control "unix:$PWD/control"
+    client --memory huge | cmp - image
+    client --memory huge --touch random
+    peer firecracker-huge s image
+    stop_server
+  done
+  cp image region
+  cp image wanted
+  for at in 0 12345 4096000 20000000; do printf X | dd of=wanted bs=1 seek=$at conv=notrunc status=none; done
+  serve region --writable --push-interval 0s
+  client --write wanted --memory huge
+  cmp region wanted
+}
+
+@test "uffd-serve: huge pages that fail are SIGBUS as well, with their place" {
+  need_root
+  huge_pages 8
+  head -c 10M /dev/urandom >image
+  serve image --no-prefetch
+  client --memory huge --touch sequential
+  truncate -s 5M image
+  run -1 client --memory huge -o copy
+  [[ $output == *"byte 4194304: "* ]]
+  cmp -n 4194304 copy image
+}
+
+@test "uffd-serve: pages that a shared file has already are mapped (CONTINUE), the others brought" {
+  need_root
+  head -c 3000001 /dev/urandom >image
+  for options in "" --no-prefetch; do
+    # shellcheck disable=SC2086
+    serve image $options
+    peer minor s image
+    stop_server
+  done
+}
+
+@test "uffd-serve: a process that forks: the child has its own copy of the rest, and so has the parent" {
+  need_root
+  head -c 6000000 /dev/urandom >image
+  for options in "" "--no-prefetch --read-ahead 4K"; do
+    # shellcheck disable=SC2086
+    serve image $options --control "unix:$PWD/control"
+    for kind in anonymous shared; do
+      run timeout 30 "$BIN/tests/fault/forking_client" "unix:$PWD/s" image $kind
+      [[ $status == 0 && $output == "child and parent are right" ]]
+    done
+    eventually no_clients
+    stop_server
+  done
+}
+
+@test "uffd-serve: a program in Go, as userfaultfd-go's hand over" {
+  need_root
+  need "go (golang-go)" command -v go
+  GO111MODULE=off GOFLAGS='' GOTOOLCHAIN=local GOCACHE=$PWD/cache go build -o go-client "$ROOT/tests/system/uffd-go/client.go"
+  head -c 5000001 /dev/urandom >image
+  for options in "" "--protocol original --no-prefetch" "--chunk-size 256K"; do
+    # shellcheck disable=SC2086
+    serve image $options
+    run timeout 30 ./go-client s image
+    echo "$output"
+    [[ $status == 0 && $output == "5000001 bytes are right" ]]
+    stop_server
+  done
+}
+
+@test "uffd-serve: connections that say nothing are bounded, and keep nobody out" {
+  head -c 1000000 /dev/urandom >image
+  serve image
+  python3 - s "$server_pid" >said 3>&- <<'END' &
+import os, resource, socket, sys
+peers = []
+for i in range(1000):
+    peer = socket.socket(socket.AF_UNIX)
+    peer.connect(sys.argv[1])
+    peers.append(peer)
+print("connected", flush=True)
+while len(os.listdir(f"/proc/{sys.argv[2]}/task")) > 80:
+    pass
+print("few threads", flush=True)
+peers[0].recv(1)
+sys.stdin.close()
+import signal
+signal.pause()
+END
+  crowd=$!
+  eventually grep -q "few threads" said
+  client | cmp - image
+  (($(ls "/proc/$server_pid/task" | wc -l) < 80))
+  kill -KILL $crowd
+  wait $crowd || true
+}
+
+@test "uffd-serve: more clients than --max-clients are told so" {
+  need_root
+  head -c 1000000 /dev/urandom >image
+  serve image --max-clients 1 --control "unix:$PWD/control"
+  waiting_client 1000000
+  run -1 client
+  [[ $output == *"--max-clients"* ]]
+  waiting_client_ends
+  eventually no_clients
+  client | cmp - image
+}
+
 @test "uffd-serve: a recorded working set comes first the next time" {
   need_root
   head -c 8M /dev/urandom >image
@@ -438,25 +618,10 @@ END
   cat set
   grep -qE "6144000" set
   serve image --no-prefetch --replay set --control "unix:$PWD/control"
-  peer_waits() {
-    python3 - "$ROOT/tests/system" s 3>&- <<'END' &
-import sys, struct, signal
-sys.path.insert(0, sys.argv[1])
-import uffd_peer
-uffd = uffd_peer.open_uffd()
-mapped, address = uffd_peer.memory(8 << 20, uffd)
-peer = uffd_peer.connect(sys.argv[2])
-peer.sendall(struct.pack(">q", address))
-uffd_peer.send_fds(peer, b"\0", [uffd])
-signal.pause()
-END
-    waiter=$!
-  }
-  peer_waits
+  waiting_client 8388608 1500
   eventually four_pages_present
+  waiting_client_ends
   [[ $(status_of | jq .faults) == 0 ]]
-  kill -KILL $waiter
-  wait $waiter || true
 }
 
 @test "uffd-serve: wrong usage ends with 2 and says what is accepted" {

@@ -2,12 +2,14 @@
 """A process that hands memory over to uffd-serve as other programs do, or as none should:
 
   uffd_peer.py original|firecracker SOCKET FILE     checks that its memory then is the file
+  uffd_peer.py firecracker-huge SOCKET FILE         the same in pages of 2 MiB
+  uffd_peer.py minor SOCKET FILE                    memory of a file that has some of the pages already
+  uffd_peer.py wait SOCKET SIZE [PAGE]              hands over, and touches a page when a line comes
   uffd_peer.py hostile SOCKET                       tries nonsense of every kind; prints what was refused
   uffd_peer.py die-early|die-late SOCKET            is killed while it hands over, or while it waits
 """
 import ctypes
 import fcntl
-import json
 import mmap
 import os
 import signal
@@ -29,9 +31,13 @@ def open_uffd(ready=True, features=0):
     return uffd
 
 
-def memory(length, uffd, mode=1):
+def memory(length, uffd, mode=1, huge=False, file=None):
     length = (length + PAGE - 1) // PAGE * PAGE
-    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if file is None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0x40000 if huge else 0)
+        memory = mmap.mmap(-1, length, flags=flags)
+    else:
+        memory = mmap.mmap(file, length)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     fcntl.ioctl(uffd, UFFDIO_REGISTER, struct.pack("<QQQQ", address, length, mode, 0))
     return memory, address
@@ -64,26 +70,67 @@ def original(path, image):
     check(mapped, image)
 
 
-def firecracker(path, image):
+def mappings_text(mappings, version):
+    """What Firecracker writes, byte for byte (serde_json: no white space, members in their order): 1.5 and older
+    have no page size, 1.6 to 1.10 one in bytes with a wrong name, the later ones both."""
+    members = {"1.5": "", "1.6": ',"page_size_kib":{2}', "1.11": ',"page_size":{2},"page_size_kib":{2}'}[version]
+    return "[" + ",".join(
+        ('{{"base_host_virt_addr":{0},"size":{1},"offset":{3}' + members + "}}").format(address, length, page, offset)
+        for address, length, offset, page in mappings) + "]"
+
+
+def firecracker(path, image, huge=False):
     """Two regions of guest memory, as around the hole below 4 GiB; the balloon gives pages back."""
-    uffd = open_uffd(features=1 << 3)
-    size = (os.path.getsize(image) + PAGE - 1) // PAGE * PAGE
-    low = size // 2 // PAGE * PAGE
-    first, first_address = memory(low, uffd)
-    second, second_address = memory(size - low, uffd)
-    mappings = [{"base_host_virt_addr": address, "size": length, "offset": offset, "page_size": PAGE, "page_size_kib": PAGE}
-                for address, length, offset in [(first_address, low, 0), (second_address, size - low, low)]]
+    unit = 2 << 20 if huge else PAGE
+    for version in ["1.11"] if huge else ["1.5", "1.6", "1.11"]:
+        uffd = open_uffd(features=1 << 3 | (1 << 4 if huge else 0))
+        size = (os.path.getsize(image) + unit - 1) // unit * unit
+        low = size // 2 // unit * unit
+        first, first_address = memory(low, uffd, huge=huge)
+        second, second_address = memory(size - low, uffd, huge=huge)
+        text = mappings_text([(first_address, low, 0, unit), (second_address, size - low, low, unit)], version)
+        peer = connect(path)
+        send_fds(peer, text.encode(), [uffd])
+        given_back = 0 if huge else 3 * PAGE
+        if libc.madvise(ctypes.c_void_p(first_address + given_back), ctypes.c_size_t(unit), 4) != 0:
+            sys.exit("madvise")
+        with open(image, "rb") as file:
+            wanted = bytearray(file.read())
+        wanted += bytes(size - len(wanted))
+        wanted[given_back:given_back + unit] = bytes(unit)
+        if first[:] + second[:] != bytes(wanted):
+            sys.exit("the memory is not the snapshot")
+
+
+def minor(path, image):
+    """Every other page is in the file already, as something else: it is mapped, and not brought again."""
+    uffd = open_uffd(features=1 << 5 | 1 << 10)
+    peer, size = greet(path)
+    length = (size + PAGE - 1) // PAGE * PAGE
+    file = os.memfd_create("pages")
+    os.truncate(file, length)
+    for page in range(0, length, 2 * PAGE):
+        os.pwrite(file, b"%16d" % page * 256, page)
+    mapped, address = memory(length, uffd, mode=5, file=file)
+    send_fds(peer, message(3, ranges((address, length, 0, PAGE)), 1), [uffd])
+    with open(image, "rb") as wanted:
+        for page in range(0, length, PAGE):
+            bytes_there = wanted.read(PAGE)
+            if page % (2 * PAGE) == 0:
+                bytes_there = b"%16d" % page * 256
+            if mapped[page:page + PAGE] != bytes_there + bytes(PAGE - len(bytes_there)):
+                sys.exit(f"the page at {page} is wrong")
+
+
+def wait(path, size, page):
+    uffd = open_uffd()
+    mapped, address = memory(size, uffd)
     peer = connect(path)
-    send_fds(peer, json.dumps(mappings).encode(), [uffd])
-    given_back = 3 * PAGE
-    if libc.madvise(ctypes.c_void_p(first_address + given_back), ctypes.c_size_t(PAGE), 4) != 0:
-        sys.exit("madvise")
-    with open(image, "rb") as file:
-        wanted = bytearray(file.read())
-    wanted += bytes(size - len(wanted))
-    wanted[given_back:given_back + PAGE] = bytes(PAGE)
-    if first[:] + second[:] != bytes(wanted):
-        sys.exit("the memory is not the snapshot")
+    peer.sendall(struct.pack(">q", address))
+    send_fds(peer, b"\0", [uffd])
+    print("handed over", flush=True)
+    sys.stdin.readline()
+    print(mapped[page * PAGE], flush=True)
 
 
 def message(kind, payload, count=0, magic=b"r3uf", length=None):
@@ -176,8 +223,12 @@ def die(path, late):
 
 if __name__ == "__main__":
     kind, path = sys.argv[1:3]
-    if kind in ("original", "firecracker"):
+    if kind in ("original", "firecracker", "minor"):
         globals()[kind](path, sys.argv[3])
+    elif kind == "firecracker-huge":
+        firecracker(path, sys.argv[3], huge=True)
+    elif kind == "wait":
+        wait(path, int(sys.argv[3]), int((sys.argv[4:] or [0])[0]))
     elif kind == "hostile":
         hostile(path)
     else:

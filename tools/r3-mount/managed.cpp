@@ -11,6 +11,7 @@
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/base/sizes.hpp"
+#include "libcommon/cli/pull_options.hpp"
 #include "libcommon/device/watchdog.hpp"
 
 namespace r3 {
@@ -73,11 +74,7 @@ void declare_managed(OptionSet& set, ManagedOptions& options) {
            "push FILE's writes over a region that was changed meanwhile");
   set.size("--chunk-size", options.chunk_size, "keep pieces of SIZE (default 4K, or the region's own)");
   set.text("--sync", "WHERE", options.sync, "what fsync promises: remote (default), local or none");
-  set.text("--pull-order", "ORDER", options.order.order,
-           "auto (default), sequential, reverse, ext4, sqlite, mp4, elf, script, disk, a FILE of ranges or "
-           "exec:COMMAND");
-  set.text("--record", "FILE", options.order.record, "write down what is read, in order");
-  set.text("--replay", "FILE", options.order.replay, "pull what was recorded first");
+  declare_pull_order(set, options.order);
   set.flag("--no-pull", options.no_pull,
            "fetch only what is read, and ahead of it, and what an order names");
   set.flag("--pull-first", options.pull_first, "be ready only when everything is here");

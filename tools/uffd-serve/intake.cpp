@@ -151,13 +151,17 @@ std::optional<Handoff> take_over(int socket, const IntakeOptions& options, const
   } catch (const Left&) {
     return {};
   } catch (const ProtocolError& error) {
-    if (handoff.protocol == Protocol::own) try {
-        send_with_fds(socket, refused_message(EINVAL, error.what()), {});
-      } catch (const std::system_error&) {
-        // It does not listen any more.
-      }
-    throw;
+    refuse(socket, handoff, error.what());
   }
+}
+
+void refuse(int socket, const Handoff& handoff, const std::string& why) {
+  if (handoff.protocol == Protocol::own) try {
+      send_with_fds(socket, refused_message(EINVAL, why), {});
+    } catch (const std::system_error&) {
+      // It does not listen any more.
+    }
+  throw ProtocolError(why);
 }
 
 const char* name_of(Protocol protocol) {

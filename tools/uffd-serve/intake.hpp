@@ -32,6 +32,9 @@ struct IntakeOptions {
 // before it said anything.
 std::optional<Handoff> take_over(int socket, const IntakeOptions& options, const Stop& stop);
 
+// Tells a client that can be told, and throws ProtocolError.
+[[noreturn]] void refuse(int socket, const Handoff& handoff, const std::string& why);
+
 const char* name_of(uffd::Protocol protocol);
 
 }  // namespace r3

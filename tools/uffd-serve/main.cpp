@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // uffd-serve: answers the page faults of other processes' memory from a region.
+#include <sys/resource.h>
+
 #include <stdexcept>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/cli/pull_options.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/net/region.hpp"
-#include "libcommon/storage/pull_list.hpp"
 #include "tools/uffd-serve/client.hpp"
 #include "tools/uffd-serve/server.hpp"
 
@@ -21,7 +23,7 @@ constexpr About kAbout{
     "uffd-serve -l unix:/run/vm.sock --protocol firecracker /srv/snapshot.mem"};
 
 struct Options {
-  std::string region, listen, record, replay, protocol = "auto", memory = "anonymous";
+  std::string region, listen, protocol = "auto", memory = "anonymous";
   ClientOptions client;
   PageServerOptions server;
   RegionOptions open;
@@ -36,8 +38,7 @@ void declare(Tool& tool, Options& o) {
   set.size("--chunk-size", o.server.chunk, "bytes that a page fault brings at least (4K)");
   set.size("--read-ahead", o.server.most, "and at most, when faults follow each other (2M)");
   set.flag("--no-prefetch", o.no_prefetch, "bring only what is touched");
-  set.text("--record", "FILE", o.record, "write there at the end what was touched, in its order; brings only that");
-  set.text("--replay", "FILE", o.replay, "bring what was recorded there before the rest");
+  declare_pull_order(set, o.server.order);
   set.number("--threads", o.server.threads, 1, 256, "that wait for the region, for each client (8)");
   set.number("--max-clients", o.server.max_clients, 1, 65536, "at a time; further ones are refused (1024)");
   set.flag("--writable", o.writable, "bring what clients write back to the region");
@@ -84,14 +85,24 @@ void check_server(Options& o) {
   using enum uffd::Protocol;
   o.server.intake.only = choose<std::optional<uffd::Protocol>>(
       "--protocol", o.protocol, {{"auto", std::nullopt}, {"r3", own}, {"original", original}, {"firecracker", firecracker}});
-  o.server.record = !o.record.empty();
-  o.server.prefetch = !o.no_prefetch && !o.server.record;
+  check_pull_order(o.server.order.order);
+  const bool record = !o.server.order.record.empty();
+  o.server.order.rest = !o.no_prefetch && !record;
   // A fault that brings more than was touched would be recorded as more.
-  if (o.server.record) o.server.most = o.server.chunk;
+  if (record) o.server.most = o.server.chunk;
+}
+
+// A client takes half a dozen descriptors.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int serve(Tool& tool, Options& o) {
   check_server(o);
+  raise_descriptor_limit();
   o.open.read_only = !o.writable;
   o.open.stop = &tool.stop();
   o.open.on_change = [&tool](bool connected) {
@@ -101,10 +112,9 @@ int serve(Tool& tool, Options& o) {
   if (region->size() == 0) fail(ENODATA, o.region + ": the region is empty");
   if (o.writable && region->read_only()) fail(EROFS, o.region + ": --writable");
   o.server.intake.region = {region->size(), o.server.chunk, o.writable};
-  if (!o.replay.empty()) o.server.replay = read_pull_list(o.replay, region->size()).ranges;
+  PageServer server(*region, o.server, tool);
   Listener listener(parse_address(o.listen));
   const std::string address = to_text(listener.address());
-  PageServer server(*region, o.server, tool);
   tool.control().on("status", [&] { return server.status(); });
   tool.control().on("push", [&] { return Json().add("pushed", server.push()); });
   tool.events().send(Json().add("event", "listening").add("address", address));
@@ -114,7 +124,7 @@ int serve(Tool& tool, Options& o) {
   const int status = tool.serve_until_stopped({"R3_ADDRESS=" + address});
   tool.stop().request();
   threads.join();
-  if (o.server.record) server.save_recording(o.record);
+  server.save_recording();
   return status;
 }
 

@@ -2,11 +2,13 @@
 #include "tools/uffd-serve/server.hpp"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <cstring>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
+#include "libcommon/base/whole_file.hpp"
 #include "libcommon/device/follow_source.hpp"
 #include "libcommon/device/watchdog.hpp"
 #include "libcommon/storage/pull_order.hpp"
@@ -17,6 +19,7 @@ namespace {
 
 // How long the last pushes may make no headway before the region is given up.
 constexpr auto kPatience = std::chrono::milliseconds(10'000);
+constexpr std::size_t kMostHandingOver = 64;
 
 std::string spoken(pid_t process) {
   return process > 0 ? "process " + std::to_string(process) : std::string("a process");
@@ -25,27 +28,57 @@ std::string spoken(pid_t process) {
 }  // namespace
 
 PageServer::PageServer(Backend& region, PageServerOptions options, Tool& tool)
-    : region_(region), options_(std::move(options)), tool_(tool) {
-  if (options_.record) recording_ = std::make_unique<PullRecording>(region_.size());
+    : region_(region), options_(std::move(options)), tool_(tool),
+      // No hints that nobody asked for.
+      hints_(wants_hints(options_.order.order) && (options_.order.rest || options_.order.order != "auto")),
+      first_(named_ranges(options_.order, region_.size(), tool_.stop())) {
+  if (options_.order.record.empty()) return;
+  check_whole_file(options_.order.record);
+  recording_ = std::make_unique<PullRecording>(region_.size());
+}
+
+void PageServer::save_recording() const {
+  if (recording_) recording_->save(options_.order.record);
+}
+
+// What is named comes first; then the rest, on from where the process touched its memory last, unless
+// the order says otherwise.
+void PageServer::make_order(Session& session) {
+  const auto size = region_.size();
+  const auto& order = options_.order;
+  if (!order.rest && first_.empty() && !hints_) return;
+  const bool follows = order.rest && order.order != "sequential" && order.order != "reverse";
+  const auto rest = !order.rest || follows ? PullRest::nothing
+                    : order.order == "reverse" ? PullRest::reverse : PullRest::sequential;
+  std::vector<std::unique_ptr<PullSource>> layers;
+  auto named = std::make_unique<PullOrder>(size, first_, rest);
+  session.named = named.get();
+  layers.push_back(std::move(named));
+  if (follows) layers.push_back(std::make_unique<FollowSource>(size));
+  session.order = std::make_unique<PullLayers>(std::move(layers));
+}
+
+// One look at the content for all clients.
+void PageServer::follow_hints() try {
+  const auto found = find_hints(options_.order.order, region_, tool_.stop(), [this](PullRange range) {
+    std::lock_guard lock(mutex_);
+    if (first_.size() < PullOrder::kMostRanges) first_.push_back(range);
+    for (const Session& session : sessions_) {
+      session.named->append(range);
+      session.pager->more_to_bring();
+    }
+  });
+  if (!found.empty()) log_debug("pull order: the content is of the kind " + std::string(found));
+} catch (const std::system_error& error) {
+  log_debug("pull order: " + std::string(error.what()));
 }
 
 void PageServer::run(Listener& listener) {
+  if (hints_) clients_.spawn([this] { follow_hints(); });
   for (;;) {
     auto connection = std::make_shared<Fd>(listener.accept(tool_.stop()));
     if (!connection->valid()) break;
-    {
-      std::lock_guard lock(mutex_);
-      if (sessions_.size() >= options_.max_clients) continue;  // closes the connection
-    }
-    clients_.spawn([this, connection] {
-      try {
-        serve(std::move(*connection));
-      } catch (const std::exception&) {
-        const std::string error = text_of_current_exception();
-        log_warning("a client was refused: " + error);
-        tool_.events().send(Json().add("event", "refused").add("error", error));
-      }
-    });
+    greet(connection);
   }
   {
     std::lock_guard lock(mutex_);
@@ -57,20 +90,54 @@ void PageServer::run(Listener& listener) {
   clients_.join();
 }
 
+// So many may be about to hand over; the next one takes the place of the one that has taken longest, so
+// that whoever says nothing keeps nobody out.
+void PageServer::greet(const std::shared_ptr<Fd>& connection) {
+  {
+    std::unique_lock lock(mutex_);
+    if (handing_over_.size() >= kMostHandingOver) ::shutdown(handing_over_.front()->get(), SHUT_RDWR);
+    taken_in_.wait(lock, [this] { return handing_over_.size() < kMostHandingOver; });
+    handing_over_.push_back(connection);
+  }
+  clients_.spawn([this, connection] {
+    try {
+      if (auto handoff = take_in(connection)) serve(std::move(*connection), std::move(*handoff));
+    } catch (const std::exception&) {
+      const std::string error = text_of_current_exception();
+      log_warning("a client was refused: " + error);
+      tool_.events().send(Json().add("event", "refused").add("error", error));
+    }
+  });
+}
+
+std::optional<Handoff> PageServer::take_in(const std::shared_ptr<Fd>& connection) {
+  const struct TakenIn {
+    PageServer& server;
+    const std::shared_ptr<Fd>& connection;
+    ~TakenIn() {
+      std::lock_guard lock(server.mutex_);
+      server.handing_over_.remove(connection);
+      server.taken_in_.notify_one();
+    }
+  } taken_in{*this, connection};
+  auto handoff = take_over(connection->get(), options_.intake, tool_.stop());
+  if (!handoff) return {};
+  std::unique_lock lock(mutex_);
+  const auto clients = sessions_.size();
+  lock.unlock();
+  if (clients >= options_.max_clients)
+    refuse(connection->get(), *handoff, "there are " + std::to_string(clients) + " clients already: --max-clients");
+  return handoff;
+}
+
 PageServer::Sessions::iterator PageServer::open(std::shared_ptr<ClientMemory> memory, pid_t process, bool track) {
   Session session;
   session.memory = std::move(memory);
   session.process = process;
-  std::vector<std::unique_ptr<PullSource>> layers;
-  if (!options_.replay.empty())
-    layers.push_back(std::make_unique<PullOrder>(region_.size(), options_.replay, PullRest::nothing));
-  if (options_.prefetch) layers.push_back(std::make_unique<FollowSource>(region_.size()));
-  if (!layers.empty()) session.order = std::make_unique<PullLayers>(std::move(layers));
   PagerOptions pager;
   pager.chunk = options_.chunk;
   pager.most = options_.most;
   pager.threads = options_.threads;
-  pager.order = session.order.get();
   pager.recording = recording_.get();
   pager.process = process;
   pager.on_poisoned = [this, process](auto address, auto offset, int error, bool signalled) {
@@ -82,8 +149,10 @@ PageServer::Sessions::iterator PageServer::open(std::shared_ptr<ClientMemory> me
                                                      [this](auto offset, auto length) { pushed(offset, length); });
     pager.on_write = [tracker = session.tracker.get()](auto address) { return tracker->written(address); };
   }
-  session.pager = std::make_unique<Pager>(region_, *session.memory, std::move(pager));
   std::lock_guard lock(mutex_);
+  make_order(session);
+  pager.order = session.order.get();
+  session.pager = std::make_unique<Pager>(region_, *session.memory, std::move(pager));
   return sessions_.insert(sessions_.end(), std::move(session));
 }
 
@@ -95,22 +164,20 @@ void PageServer::close(Sessions::iterator session) {
   gone.splice(gone.end(), sessions_, session);
 }
 
-void PageServer::serve(Fd connection) {
-  auto handoff = take_over(connection.get(), options_.intake, tool_.stop());
-  if (!handoff) return;
-  const bool track = handoff->map.track;
-  auto memory = std::make_shared<ClientMemory>(std::move(handoff->uffd), handoff->map.ranges, track);
-  const auto session = open(std::move(memory), handoff->process, track);
-  session->keeps_duplicate = handoff->map.keeps_duplicate;
+void PageServer::serve(Fd connection, Handoff handoff) {
+  const bool track = handoff.map.track;
+  auto memory = std::make_shared<ClientMemory>(std::move(handoff.uffd), handoff.map.ranges, track);
+  const auto session = open(std::move(memory), handoff.process, track);
+  session->keeps_duplicate = handoff.map.keeps_duplicate;
   Json who;
-  who.add("process", static_cast<std::uint64_t>(handoff->process)).add("protocol", name_of(handoff->protocol));
-  tool_.events().send(Json().add("event", "connected").add_all(who).add("ranges", handoff->map.ranges.size())
+  who.add("process", static_cast<std::uint64_t>(handoff.process)).add("protocol", name_of(handoff.protocol));
+  tool_.events().send(Json().add("event", "connected").add_all(who).add("ranges", handoff.map.ranges.size())
                           .add("size", session->memory->size()));
-  log_debug(spoken(handoff->process) + " handed over " + std::to_string(session->memory->size()) + " bytes in " +
-            std::to_string(handoff->map.ranges.size()) + " ranges (" + name_of(handoff->protocol) + ")");
-  const bool own = handoff->protocol == uffd::Protocol::own;
+  log_debug(spoken(handoff.process) + " handed over " + std::to_string(session->memory->size()) + " bytes in " +
+            std::to_string(handoff.map.ranges.size()) + " ranges (" + name_of(handoff.protocol) + ")");
+  const bool own = handoff.protocol == uffd::Protocol::own;
   Fd none;
-  serve_session(*session, own ? connection : none, handoff->ended.get(), who);
+  serve_session(*session, own ? connection : none, handoff.ended.get(), who);
   close(session);
 }
 

@@ -4,6 +4,7 @@
 // does ends at most its own.
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <list>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/pager.hpp"
 #include "libcommon/device/write_tracker.hpp"
+#include "libcommon/net/pull_plan.hpp"
 #include "libcommon/net/socket.hpp"
 #include "tools/uffd-serve/intake.hpp"
 
@@ -24,9 +26,7 @@ struct PageServerOptions {
   std::uint64_t most = 2 * MiB;
   unsigned threads = 8;
   unsigned max_clients = 1024;
-  bool prefetch = true;
-  bool record = false;
-  std::vector<PullRange> replay;  // what comes first in the background
+  PullPlanOptions order;  // in the background; its `rest` says whether more than it names is brought
   std::chrono::milliseconds push_interval{5000};  // 0: only on request and at the end
 };
 
@@ -35,11 +35,13 @@ class PageServer {
   // `region` and `tool` are borrowed. Events: connected, disconnected, refused, poisoned.
   PageServer(Backend& region, PageServerOptions options, Tool& tool);
 
+  // Reads the order's files, and waits for its command (pull_plan.hpp has the errors).
+  //
   // Takes connections until the tool is to stop; returns when every session has ended.
   void run(Listener& listener);
   Json status();
   // What clients touched, if it is recorded.
-  void save_recording(const std::string& path) const { recording_->save(path); }
+  void save_recording() const;
   // Brings what all clients wrote to the region; the bytes. Throws the first error, after all were tried.
   std::uint64_t push();
 
@@ -47,6 +49,7 @@ class PageServer {
   struct Session {
     std::shared_ptr<ClientMemory> memory;
     std::shared_ptr<WriteTracker> tracker;  // of a client whose writes are pushed
+    PullOrder* named = nullptr;  // the part of `order` that hints are added to
     std::unique_ptr<PullSource> order;
     std::unique_ptr<Pager> pager;
     pid_t process = 0;
@@ -55,9 +58,13 @@ class PageServer {
   };
   using Sessions = std::list<Session>;
 
-  void serve(Fd connection);
+  void greet(const std::shared_ptr<Fd>& connection);
+  std::optional<Handoff> take_in(const std::shared_ptr<Fd>& connection);
+  void serve(Fd connection, Handoff handoff);
   void serve_session(Session& session, Fd& connection, int ended, const Json& who);
   void serve_child(std::unique_ptr<ClientMemory> memory, pid_t parent);
+  void make_order(Session& session);  // with mutex_ held
+  void follow_hints();
   Sessions::iterator open(std::shared_ptr<ClientMemory> memory, pid_t process, bool track);
   void close(Sessions::iterator session);
   void report_poisoned(pid_t process, std::uint64_t address, std::uint64_t offset, int error, bool signalled);
@@ -70,10 +77,14 @@ class PageServer {
   const PageServerOptions options_;
   Tool& tool_;
   std::unique_ptr<PullRecording> recording_;
+  const bool hints_;
   TaskGroup clients_;
   std::mutex mutex_;
   std::atomic<std::uint64_t> pushed_bytes_{0};
   Sessions sessions_;                // guarded by mutex_
+  std::list<std::shared_ptr<Fd>> handing_over_;  // connections, the oldest first; guarded by mutex_
+  std::condition_variable taken_in_;  // one of handing_over_ has gone
+  std::vector<PullRange> first_;     // what comes first in the background; grows; guarded by mutex_
   bool closing_ = false;             // guarded by mutex_
   std::uint64_t ended_faults_ = 0;   // of sessions that have ended; guarded by mutex_
   std::uint64_t ended_bytes_ = 0;    // guarded by mutex_
