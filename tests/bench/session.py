@@ -101,6 +101,7 @@ class Group:
     """Rows that share their servers. In a `with` its servers run; round() yields the row, the
     contender, the unit and the value of each measurement once."""
     name = title = ours = ""
+    x = y = ""  # of a plot over the numbers in the rows' names, instead of bars
 
     def __enter__(self):
         self.directory = tempfile.mkdtemp(prefix="r3bench.")
