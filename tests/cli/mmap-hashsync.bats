@@ -181,6 +181,56 @@ EOF
   run -1 timeout 20 "$BIN/mmap-hashsync" send a "unix:$PWD/s" --once
 }
 
+@test "keys: HUP reads them again, and cuts off who may not any more" {
+  for who in server alice bob; do "$BIN/r3-key" gen -o $who.key 2>/dev/null; done
+  public() { "$BIN/r3-key" pub <"$1.key"; }
+  printf '%s alice rw *\n%s bob rw *\n' "$(public alice)" "$(public bob)" >peers
+  chmod 600 peers
+  start_server mmap-hashsync recv d -l "unix:$PWD/s" --key-file server.key --peer-keys peers --events-fd 9 9>events
+  recv=$server_pid
+  as() { start_server mmap-hashsync send "${@:2}" "unix:$PWD/s" --key-file "$1.key" --server-key "$(public server)" --interval 20ms; }
+  as alice a
+  as bob b=a
+  eventually cmp -s a d/a
+  eventually cmp -s a d/b
+  echo nonsense >peers
+  kill -HUP "$recv"
+  eventually grep -q 'line 1' "$BATS_TEST_TMPDIR"/server-1.err
+  poke a 5000 ours
+  eventually cmp -s a d/a
+  printf '%s alice rw *\n' "$(public alice)" >peers
+  kill -HUP "$recv"
+  eventually grep -q 'connected again\|trying again' "$server_err"
+  poke a 9000 more
+  eventually cmp -s a d/a
+  run ! cmp -s a d/b
+  ! grep -q 'trying again' "$BATS_TEST_TMPDIR"/server-2.err
+  printf '%s alice rw *\n%s bob rw *\n' "$(public alice)" "$(public bob)" >peers
+  kill -HUP "$recv"
+  eventually cmp -s a d/b
+}
+
+@test "many destinations that connect to one source: it looks once for all of them" {
+  head -c 20M /dev/urandom >big
+  start_server mmap-hashsync send big -l "unix:$PWD/s" --interval 300ms --control "unix:$PWD/control"
+  for i in 1 2 3 4 5 6; do
+    mkdir "d$i"
+    start_server mmap-hashsync recv "d$i" "unix:$PWD/s"
+  done
+  for i in 1 2 3 4 5 6; do eventually cmp -s big "d$i/big"; done
+  status() { "$BIN/mmap-hashsync" --ask status "unix:$PWD/control" | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }
+  local looked rounds
+  looked=$(status bytes_looked_at) rounds=$(status rounds)
+  ten_more() { (($(status rounds) >= rounds + 12)); }
+  for at in 5 4000000 20000000; do poke big $at changed; done
+  eventually ten_more
+  for i in 1 2 3 4 5 6; do eventually cmp -s big "d$i/big"; done
+  # Six sessions made twelve rounds and more, of which one in six had to look; twice that at most.
+  looked=$(($(status bytes_looked_at) - looked)) rounds=$(($(status rounds) - rounds))
+  echo "$looked bytes in $rounds rounds"
+  ((looked * 3 <= rounds * 20971520))
+}
+
 @test "two sources for one file, and two destinations for one directory, are refused" {
   start_server mmap-hashsync recv d -l "unix:$PWD/s"
   start_server mmap-hashsync send a "unix:$PWD/s" --interval 1s

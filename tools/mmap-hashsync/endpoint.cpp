@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/mmap-hashsync/endpoint.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "libcommon/base/error.hpp"
@@ -12,10 +13,15 @@ namespace {
 
 constexpr std::chrono::seconds kTimeToOpen{10};
 
+bool same(const SecretKey& one, const SecretKey& other) {
+  return one && other ? std::ranges::equal(one.bytes(), other.bytes()) : !one && !other;
+}
+
 }  // namespace
 
-Security read_security(const SecurityOptions& options, bool listens) {
-  Security security;
+std::shared_ptr<const Security> read_security(const SecurityOptions& options, bool listens) {
+  const auto made = std::make_shared<Security>();
+  Security& security = *made;
   security.plain = options.plain;
   if (!options.peer_keys.empty() && options.key_file.empty())
     throw std::invalid_argument("--peer-keys needs --key-file");
@@ -37,22 +43,22 @@ Security read_security(const SecurityOptions& options, bool listens) {
   const bool any = server.own || server.psk || security.dialling.peer;
   if (any) security.listening = server;
   if (any && !listens) client_pattern(security.dialling);  // refuses what is no set of keys
-  return security;
+  return made;
 }
 
 Connection::Connection(Channel channel, const Stop& stop)
     : channel_(std::move(channel)), plain_(channel_.input(), channel_.output(), stop) {}
 
-std::unique_ptr<Connection> Connection::accept(Channel channel, const Security& security,
+std::unique_ptr<Connection> Connection::accept(Channel channel, std::shared_ptr<const Security> security,
                                                const Stop& stop) {
   std::unique_ptr<Connection> made(new Connection(std::move(channel), stop));
-  if (!security.has_keys()) return made;
-  const SecureSession session = server_handshake(made->plain_, *security.listening, kTimeToOpen);
-  if (security.has_peers) {
-    if (!session.peer || !security.peers.knows(*session.peer)) throw ProtocolError("an unknown key");
+  if (!security || !security->has_keys()) return made;
+  const SecureSession session = server_handshake(made->plain_, *security->listening, kTimeToOpen);
+  if (security->has_peers) {
+    if (!session.peer || !security->peers.knows(*session.peer)) throw ProtocolError("an unknown key");
     made->peer_ = session.peer;
-    made->peers_ = &security.peers;
   }
+  made->security_ = std::move(security);
   made->secure_.emplace(made->plain_, session);
   return made;
 }
@@ -68,9 +74,15 @@ std::unique_ptr<Connection> Connection::dial(const Address& address, const Secur
 }
 
 bool Connection::may(const std::string& name, bool write) const {
-  if (!peers_) return true;
-  const Peer* const line = peers_->find(*peer_, name);
+  if (!peer_) return true;
+  const Peer* const line = security_->peers.find(*peer_, name);
   return line && (!write || line->writable);
+}
+
+bool Connection::agrees_with(const Security& newer) const {
+  if (!security_) return true;
+  if (!newer.has_keys() || !same(security_->listening->psk, newer.listening->psk)) return false;
+  return !peer_ || (newer.peers.knows(*peer_) && security_->peers.same_rights(*peer_, newer.peers));
 }
 
 }  // namespace r3::sync

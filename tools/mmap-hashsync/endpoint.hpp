@@ -24,7 +24,7 @@ struct SecurityOptions {
   bool plain = false;
 };
 
-// What this side's keys are, read once. Throws std::invalid_argument for what does not fit together.
+// What this side's keys are. Throws std::invalid_argument for what does not fit together.
 struct Security {
   NoiseKeys dialling;
   std::optional<ServerKeys> listening;
@@ -34,13 +34,14 @@ struct Security {
 
   bool has_keys() const { return listening.has_value(); }
 };
-Security read_security(const SecurityOptions& options, bool listens);
+std::shared_ptr<const Security> read_security(const SecurityOptions& options, bool listens);
 
 class Connection {
  public:
   // The listening side's opening, and the dialling side's; within ten seconds. Borrows `stop`, which cuts
   // the connection; `leave` ends dialling.
-  static std::unique_ptr<Connection> accept(Channel channel, const Security& security, const Stop& stop);
+  static std::unique_ptr<Connection> accept(Channel channel, std::shared_ptr<const Security> security,
+                                            const Stop& stop);
   static std::unique_ptr<Connection> dial(const Address& address, const Security& security,
                                           const Stop& leave, const Stop& stop);
 
@@ -52,6 +53,8 @@ class Connection {
 
   // Whether the peer's key allows it to write (read) files of that name; without keys, everybody may.
   bool may(const std::string& name, bool write) const;
+  // Whether its peer may do under these keys what it may do now. The dialling side asks nobody.
+  bool agrees_with(const Security& newer) const;
 
  private:
   Connection(Channel channel, const Stop& stop);
@@ -60,7 +63,7 @@ class Connection {
   FdStream plain_;
   std::optional<SecureStream> secure_;
   std::optional<PublicKey> peer_;
-  const PeerKeys* peers_ = nullptr;
+  std::shared_ptr<const Security> security_;  // of the listening side
 };
 
 }  // namespace r3::sync

@@ -55,6 +55,20 @@ std::vector<Hash> HashTable::level(unsigned level, std::uint64_t first, std::uin
   return found;
 }
 
+Difference next_difference(const HashTable& one, const HashTable& other, std::uint64_t first) {
+  const auto chunks = one.geometry().chunks();
+  const auto equal_group = [&](std::uint64_t group) {
+    const auto *mine = one.group(group), *theirs = other.group(group);
+    return mine && theirs ? *mine == *theirs : mine == theirs;
+  };
+  while (first < chunks && one.at(first) == other.at(first))
+    first = first % kGroup == 0 && equal_group(first / kGroup) ? first + kGroup : first + 1;
+  if (first >= chunks) return {};
+  auto end = first + 1;
+  while (end < chunks && one.at(end) != other.at(end)) ++end;
+  return {first, end - first};
+}
+
 std::uint64_t level_size(const Geometry& geometry, unsigned level) {
   if (level == 0) return geometry.chunks();
   return level == 1 ? geometry.groups() : 1;

@@ -64,6 +64,13 @@ class HashTable {
   std::vector<std::unique_ptr<Group>> groups_;
 };
 
+// Chunks in a row that differ, from `first` on, of two tables of the same geometry; none: count is 0.
+struct Difference {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+};
+Difference next_difference(const HashTable& one, const HashTable& other, std::uint64_t first);
+
 // How many hashes the level has.
 std::uint64_t level_size(const Geometry& geometry, unsigned level);
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/storage/ranges.hpp"
@@ -33,7 +34,6 @@ void LandingFile::create() {
   if (open_existing()) return;
   directory_.make_parents(name_);
   fd_ = directory_.open(name_, O_RDWR | O_CREAT | O_EXCL);
-  made_ = true;
 }
 
 std::uint64_t LandingFile::size() const {
@@ -64,8 +64,7 @@ void LandingFile::set_size(std::uint64_t size) {
 
 void LandingFile::sync() {
   check(::fdatasync(fd_.get()), path());
-  if (made_) directory_.sync_entry(name_);
-  made_ = false;
+  if (!std::exchange(entry_durable_, true)) directory_.sync_entry(name_);
 }
 
 HashTable hash_of(const Scan& scan, LandingFile& file, const Geometry& geometry) {

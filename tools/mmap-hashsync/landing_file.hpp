@@ -39,7 +39,7 @@ class LandingFile {
   const bool sparse_;
   Fd fd_;
   bool regular_ = true;
-  bool made_ = false;  // its entry is not durable yet
+  bool entry_durable_ = false;  // who made it may have been killed before that
 };
 
 // What the file holds, cut or continued by zeroes to the geometry; a file that is not there is zeroes.

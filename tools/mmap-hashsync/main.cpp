@@ -34,6 +34,8 @@ int serve(Tool& tool, sync::Options& options) {
   sync::check_usage(options);
   sync::install_sigbus_guard();
   sync::Service service(tool, options, role_of(options));
+  const auto& keys = options.security;
+  if (!keys.key_file.empty() || !keys.psk_file.empty()) tool.on_hang_up([&] { service.reload(); });
   tool.control().on("status", [&] { return service.report().json(); });
   TaskGroup threads;
   bool done = false;
@@ -48,6 +50,7 @@ int serve(Tool& tool, sync::Options& options) {
     tool.stop().request();
   });
   tool.serve_until_stopped({});
+  tool.on_hang_up({});
   threads.join();
   if (options.stats == "text") tool.print(service.report().text());
   if (options.stats == "json") tool.print(service.report().json().text());

@@ -22,6 +22,11 @@ SendOptions with_commands(Tool& tool, const Options& options, Service& service) 
   return send;
 }
 
+// Whether there may be more destinations whose hashes have the same secret, which is this side's.
+bool several(const Options& options, const Peer& peer) {
+  return !options.listen.empty() && peer.theirs.role == Role::receive;
+}
+
 bool is_directory(const std::string& path) {
   struct stat found;
   return ::stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode);
@@ -57,15 +62,17 @@ void send_locally(Tool& tool, const Options& options, Service& service, const st
 void run_send(Tool& tool, const Options& options, Service& service) {
   const auto sources = sources_of(options);
   const SendOptions send = with_commands(tool, options, service);
+  SharedLooks looks;
   const Service::Talk talk = [&](Peer& peer) {
     std::vector<SourceSpec> allowed;
     for (const SourceSpec& source : sources)
       if (peer.connection.may(source.name, false)) allowed.push_back(source);
-    SendSession session(peer.link, peer.connection.input(), peer.hasher, allowed, send, service.report());
+    SendSession session(peer.link, peer.connection.input(), peer.hasher, allowed, send, service.report(),
+                        several(options, peer) ? &looks : nullptr);
     session.run(service.stop());
   };
   const auto address = address_of(options);
-  for (const SourceSpec& source : sources) SourceFile(source, send.chunk, Detect::hash, 0);  // are they there
+  for (const SourceSpec& source : sources) SourceFile(source, send.chunk, Detect::hash, 0, true);  // are they there
   if (address && address->starts_with(kLocal))
     return send_locally(tool, options, service, address->substr(kLocal.size()), talk, sources.size());
   service.run(talk);

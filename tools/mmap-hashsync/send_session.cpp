@@ -13,16 +13,20 @@ namespace {
 constexpr unsigned kMostRepairs = 3;
 constexpr std::chrono::seconds kTimeToSettle{10};  // then it is said that it does not
 
+constexpr std::chrono::milliseconds kNews{200};  // a first look may be as old as that
+
 using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
 SendSession::SendSession(Link& link, int input, const Hasher& hasher, const std::vector<SourceSpec>& files,
-                         const SendOptions& options, Report& report)
+                         const SendOptions& options, Report& report, SharedLooks* looks)
     : link_(link), input_(input), scan_{hasher, options.threads}, pusher_(link, hasher), options_(options),
-      report_(report) {
+      report_(report),
+      // A shadow and the page map are about one destination.
+      looks_(options.detect == Detect::shadow || options.detect == Detect::pagemap ? nullptr : looks) {
   for (const SourceSpec& spec : files)
-    items_.push_back({SourceFile(spec, options.chunk, options.detect, options.writer), {}});
+    items_.push_back({SourceFile(spec, options.chunk, options.detect, options.writer, options.once), {}});
 }
 
 void SendSession::run(const Stop& stop) {
@@ -73,8 +77,10 @@ void SendSession::compare() {
       pusher_.announce(announced_id, {announced->file.geometry(), announced->file.generation(),
                                       announced->file.spec().name});
     }
-    item.file.hash_all(scan_);
-    report_.bytes_looked_at += item.file.geometry().size;
+    bool looked = true;
+    if (looks_) looked = item.file.share(*looks_, scan_, Clock::now() - (looks_now() ? std::chrono::milliseconds(0) : kNews));
+    else item.file.hash_all(scan_);
+    if (looked) report_.bytes_looked_at += item.file.geometry().size;
     item.differing = pusher_.compare(id++, item.file.known());
   }
 }
@@ -95,15 +101,26 @@ void SendSession::first_round() {
   if (options_.settle > 0) look_until_settled();
 }
 
+// Whether a look has to begin now: another one's, of a moment ago, is as good to who only follows the files.
+bool SendSession::looks_now() const { return options_.once || options_.settle > 0 || options_.before; }
+
+std::vector<Run> SendSession::find_changes(Item& item) {
+  if (looks_) {
+    bool looked = false;
+    auto runs = item.file.changes(*looks_, scan_, looks_now(), looked);
+    if (looked) report_.bytes_looked_at += item.file.geometry().size;
+    return runs;
+  }
+  auto runs = item.file.to_look_at();
+  for (const Run& run : runs)
+    if (!run.hole) report_.bytes_looked_at += run.count * options_.chunk;
+  return runs;
+}
+
 std::uint64_t SendSession::look() {
   std::uint64_t sent = 0;
   std::uint32_t id = 0;
-  for (Item& item : items_) {
-    const auto runs = item.file.to_look_at();
-    for (const Run& run : runs)
-      if (!run.hole) report_.bytes_looked_at += run.count * options_.chunk;
-    sent += item.file.send(scan_, runs, id++, pusher_);
-  }
+  for (Item& item : items_) sent += item.file.send(scan_, find_changes(item), id++, pusher_);
   pending_ |= sent > 0;
   return sent;
 }

@@ -31,9 +31,10 @@ struct SendOptions {
 
 class SendSession {
  public:
-  // `input`: the descriptor that becomes readable when the destination hangs up.
+  // `input`: the descriptor that becomes readable when the destination hangs up. `looks`: those of all
+  // sessions with this hasher's secret; null: it looks for itself. Borrowed, like the rest.
   SendSession(Link& link, int input, const Hasher& hasher, const std::vector<SourceSpec>& files,
-              const SendOptions& options, Report& report);
+              const SendOptions& options, Report& report, SharedLooks* looks = nullptr);
 
   ~SendSession() { thaw(); }
   SendSession(const SendSession&) = delete;
@@ -53,6 +54,8 @@ class SendSession {
   void first_round();
   bool round();
   std::uint64_t look();
+  std::vector<Run> find_changes(Item& item);
+  bool looks_now() const;
   bool look_until_settled();
   void commit();
   bool verify();
@@ -65,6 +68,7 @@ class SendSession {
   Pusher pusher_;
   const SendOptions& options_;
   Report& report_;
+  SharedLooks* const looks_;
   std::list<Item> items_;
   bool frozen_ = false;  // options_.before was called, and options_.after not yet
   bool pending_ = true;  // something was announced or sent, and not committed

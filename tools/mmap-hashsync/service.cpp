@@ -40,14 +40,26 @@ std::vector<std::string> where_to_listen(const Options& options) {
 }  // namespace
 
 Service::Service(Tool& tool, const Options& options, Role role)
-    : tool_(tool), options_(options), role_(role),
-      security_(read_security(options.security, listens(options))),
-      hello_{role, draw_number(), draw_secret()} {
+    : tool_(tool), options_(options), role_(role), hello_{role, draw_number(), draw_secret()},
+      security_(read_security(options.security, listens(options))) {
   if (options.bandwidth > 0) bandwidth_.emplace(options.bandwidth, cut_);
   grace_.spawn([this] {
     if (wait_for(tool_.stop().fd(), POLLIN, grace_.stop()) == Wait::stopped) return;
     if (role_ != Role::send || !grace_.stop().wait_for(kTimeToEnd)) cut_.request();
   });
+}
+
+std::shared_ptr<const Security> Service::security() const {
+  std::lock_guard lock(mutex_);
+  return security_;
+}
+
+void Service::reload() {
+  auto fresh = read_security(options_.security, listens(options_));
+  std::lock_guard lock(mutex_);
+  security_ = std::move(fresh);
+  for (const Live& one : live_)
+    if (!one.connection->agrees_with(*security_)) one.connection->shut_down();
 }
 
 void Service::ready() {
@@ -57,7 +69,7 @@ void Service::ready() {
 void Service::run(const Talk& talk) {
   if (listens(options_)) return listen(talk);
   const Address address = parse_address(*address_of(options_));
-  if (!security_.has_keys() && !security_.plain && !is_local(address))
+  if (const auto now = security(); !now->has_keys() && !now->plain && !is_local(address))
     throw std::invalid_argument(to_text(address) + " is not on this machine: keys are needed, or --plain");
   connect(address, talk);
 }
@@ -70,7 +82,7 @@ void Service::connect(const Address& address, const Talk& talk) {
     std::unique_ptr<Connection> connection;
     std::string error;
     try {
-      connection = Connection::dial(address, security_, stop(), cut_);
+      connection = Connection::dial(address, *security(), stop(), cut_);
       if (pause != kFirstPause) log_warning(to_text(address) + ": connected again");
       pause = kFirstPause;
       return talk_over(std::move(connection), talk);
@@ -94,10 +106,10 @@ void Service::connect(const Address& address, const Talk& talk) {
 void Service::listen(const Talk& talk) {
   const auto where = where_to_listen(options_);
   for (const std::string& text : where)
-    if (!security_.has_keys()) require_local_or_plain(parse_address(text), security_.plain);
+    if (const auto now = security(); !now->has_keys()) require_local_or_plain(parse_address(text), now->plain);
   if (where == std::vector<std::string>{"-"}) {
     ready();
-    return talk_over(Connection::accept(connect_to(parse_address("-"), {}, stop()), security_, cut_), talk);
+    return talk_over(Connection::accept(connect_to(parse_address("-"), {}, stop()), security(), cut_), talk);
   }
   std::list<Listener> listeners;
   for (const std::string& text : where) {
@@ -131,7 +143,7 @@ void Service::accept(Listener& listener, TaskGroup& threads, const Talk& talk) {
 // The connection loop: what is wrong with a peer ends its connection, and with --once the tool.
 void Service::serve(Channel channel, const Talk& talk) {
   try {
-    talk_over(Connection::accept(std::move(channel), security_, cut_), talk);
+    talk_over(Connection::accept(std::move(channel), security(), cut_), talk);
     if (options_.once) tool_.stop().request();
   } catch (const std::exception& error) {
     if (stop().requested()) return;
@@ -198,6 +210,8 @@ std::list<Service::Live>::iterator Service::enter(std::uint64_t instance, Connec
   for (Live& one : live_)
     if (is_old(one)) one.connection->shut_down();
   changed_.wait_for(lock, kTimeToEnd, [&] { return std::ranges::none_of(live_, is_old); });
+  // It may have been opened with keys that hold no more.
+  if (!connection.agrees_with(*security_)) throw ProtocolError("a key that has just been taken back");
   return live_.insert(live_.end(), {instance, &connection});
 }
 

@@ -31,6 +31,10 @@ class Service {
   // One peer that is there already.
   void talk_over(std::unique_ptr<Connection> connection, const Talk& talk);
 
+  // Reads the keys again: who may not do any more what it may is cut. Throws, and changes nothing, if they
+  // make no sense. Any thread.
+  void reload();
+
   Report& report() { return report_; }
   const Hello& hello() const { return hello_; }
   const Stop& stop() const { return tool_.stop(); }
@@ -57,7 +61,6 @@ class Service {
   Tool& tool_;
   const Options& options_;
   const Role role_;
-  const Security security_;
   const Hello hello_;
   Report report_;
   std::optional<Bandwidth> bandwidth_;
@@ -65,7 +68,9 @@ class Service {
   TaskGroup grace_;
   std::atomic<bool> ready_{false};
   std::atomic<unsigned> connections_{0};
-  std::mutex mutex_;
+  std::shared_ptr<const Security> security() const;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Security> security_;  // guarded by mutex_
   std::condition_variable changed_;
   std::list<Live> live_;  // guarded by mutex_
 };

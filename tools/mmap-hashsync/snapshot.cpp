@@ -70,27 +70,26 @@ class SnapshotInbox final : public Inbox {
   void commit(std::uint64_t epoch) override {
     const auto& home = claims_.home();
     for (auto& [id, file] : files_) {
-      if (!std::exchange(file.changed, false)) continue;
+      if (!std::exchange(file.changed, false)) {
+        if (home.options().fsync == Fsync::round) make_durable(file);
+        continue;
+      }
       begin(file);
       file.next.set_size(file.geometry.size);
       if (home.options().fsync == Fsync::round) file.next.sync();
       home.directory().rename(file.next.name(), file.current.name());
-      if (home.options().fsync == Fsync::round) home.directory().sync_entry(file.current.name());
       file.next.close();
       file.current.close();
       file.changed = false;
-      file.unsynced = true;
+      file.unsynced = home.options().fsync != Fsync::round;
+      if (!file.unsynced) home.directory().sync_entry(file.current.name());
       claims_.tell_epoch(id, epoch);
     }
   }
 
   void finish() override {
     if (claims_.home().options().fsync == Fsync::end)
-      for (auto& [id, file] : files_)
-        if (file.unsynced && file.current.open_existing()) {
-          file.current.sync();
-          claims_.home().directory().sync_entry(file.current.name());
-        }
+      for (auto& [id, file] : files_) make_durable(file);
     claims_.tell_done();
   }
 
@@ -103,8 +102,14 @@ class SnapshotInbox final : public Inbox {
     LandingFile next;
     Geometry geometry;
     bool changed = false;
-    bool unsynced = false;
+    bool unsynced = true;  // by whoever put it there, and was killed perhaps
   };
+
+  void make_durable(File& file) {
+    if (!file.unsynced || !file.current.open_existing()) return;
+    file.current.sync();
+    file.unsynced = false;
+  }
 
   void begin(File& file) {
     file.changed = true;

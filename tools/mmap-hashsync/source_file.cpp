@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "libcommon/base/error.hpp"
@@ -26,10 +27,11 @@ SourceSpec parse_source(const std::string& text) {
   return spec;
 }
 
-SourceFile::SourceFile(SourceSpec spec, std::uint32_t chunk, Detect detect, pid_t writer)
-    : spec_(std::move(spec)), chunk_(chunk), detect_(detect), writer_(writer),
+SourceFile::SourceFile(SourceSpec spec, std::uint32_t chunk, Detect detect, pid_t writer, bool once)
+    : spec_(std::move(spec)), chunk_(chunk), detect_(detect), writer_(writer), once_(once),
       view_(open_file(spec_.path, O_RDONLY | O_NONBLOCK | O_NOCTTY), spec_.path),
       identity_(identity_of(view_.fd(), spec_.path)) {
+  if (once_) view_.do_not_map();
   if (detect_ == Detect::shadow) shadow_.emplace();
   if (detect_ == Detect::pagemap) page_map_.emplace(writer_, identity_, spec_.path);
   resize(view_.refresh());
@@ -63,6 +65,7 @@ void SourceFile::follow_path() {
   try {
     FileView replaced(open_file(spec_.path, O_RDONLY | O_NONBLOCK | O_NOCTTY), spec_.path);
     view_ = std::move(replaced);
+    if (once_) view_.do_not_map();
   } catch (const std::system_error&) {
     return;  // replaced again, or not readable yet: next time
   }
@@ -86,6 +89,44 @@ bool SourceFile::refresh_if_shorter() {
 }
 
 void SourceFile::hash_all(const Scan& scan) { hash_file(scan, view_, known_); }
+
+std::shared_ptr<const SharedLooks::Look> SourceFile::look(SharedLooks& looks, const Scan& scan,
+                                                          SharedLooks::Clock::time_point since, bool& looked) {
+  looked = false;
+  auto found = looks.take(spec_.path, identity_, geometry(), since, [&] {
+    looked = true;
+    HashTable table;
+    table.resize(geometry());
+    hash_file(scan, view_, table);
+    return table;
+  });
+  seen_ = found->begun;
+  return found;
+}
+
+bool SourceFile::share(SharedLooks& looks, const Scan& scan, SharedLooks::Clock::time_point since) {
+  bool looked = false;
+  known_ = look(looks, scan, since, looked)->table.clone();
+  return looked;
+}
+
+std::vector<Run> SourceFile::changes(SharedLooks& looks, const Scan& scan, bool now, bool& looked) {
+  const auto found = look(looks, scan, now ? SharedLooks::Clock::now() : seen_, looked);
+  std::vector<Run> runs;
+  std::vector<Run> layout;  // as it is now: holes are not to be touched
+  std::size_t part = 0;
+  Difference next;
+  for (std::uint64_t at = 0; (next = next_difference(known_, found->table, at)).count > 0; at = next.first + next.count) {
+    if (layout.empty()) layout = runs_of(view_, geometry());
+    for (auto i = next.first; i < next.first + next.count;) {
+      while (i >= layout[part].first + layout[part].count) ++part;
+      const auto end = std::min(next.first + next.count, layout[part].first + layout[part].count);
+      runs.push_back({i, end - i, layout[part].hole});
+      i = end;
+    }
+  }
+  return runs;
+}
 
 std::vector<Run> SourceFile::to_look_at() {
   if (page_map_) {

@@ -8,6 +8,7 @@
 
 #include "tools/mmap-hashsync/pagemap.hpp"
 #include "tools/mmap-hashsync/scan.hpp"
+#include "tools/mmap-hashsync/shared_looks.hpp"
 
 namespace r3::sync {
 
@@ -22,8 +23,8 @@ SourceSpec parse_source(const std::string& text);
 
 class SourceFile {
  public:
-  // Throws if there is no such file.
-  SourceFile(SourceSpec spec, std::uint32_t chunk, Detect detect, pid_t writer);
+  // Throws if there is no such file. `once`: it is looked at once, for which no mapping is worth its faults.
+  SourceFile(SourceSpec spec, std::uint32_t chunk, Detect detect, pid_t writer, bool once = false);
 
   const SourceSpec& spec() const { return spec_; }
   const FileView& view() const { return view_; }
@@ -38,6 +39,10 @@ class SourceFile {
   bool refresh_if_shorter();
   // `known` becomes what the file holds now.
   void hash_all(const Scan& scan);
+  // The same from a look that is shared, of now or after `since`; false if another one had made it.
+  bool share(SharedLooks& looks, const Scan& scan, SharedLooks::Clock::time_point since);
+  // What has changed according to a shared look that is news to this file. `looked`: it was made for this.
+  std::vector<Run> changes(SharedLooks& looks, const Scan& scan, bool now, bool& looked);
   // What may have changed since the last call.
   std::vector<Run> to_look_at();
   // Sends what changed; returns the number of chunks.
@@ -47,12 +52,15 @@ class SourceFile {
 
  private:
   bool resize(std::uint64_t size);
+  std::shared_ptr<const SharedLooks::Look> look(SharedLooks& looks, const Scan& scan,
+                                                SharedLooks::Clock::time_point since, bool& looked);
   void follow_path();
 
   const SourceSpec spec_;
   const std::uint32_t chunk_;
   const Detect detect_;
   const pid_t writer_;
+  const bool once_;
   FileView view_;
   Identity identity_;
   std::uint64_t generation_ = 1;
@@ -61,6 +69,7 @@ class SourceFile {
   std::optional<Shadow> shadow_;
   std::optional<PageMap> page_map_;
   bool look_at_all_ = true;
+  SharedLooks::Clock::time_point seen_{};  // when the shared look began that was taken last
 };
 
 }  // namespace r3::sync
