@@ -75,6 +75,7 @@ class Pair:
 class Once(Group):
     """Cold: both sides start, compare and end; nothing is kept."""
     ours = OURS
+    casync_done = False
 
     def __init__(self, directory_of, where, size, dirty):
         self.place, self.size, self.dirty = directory_of, size, dirty
@@ -89,7 +90,7 @@ class Once(Group):
         self.source = f"{self.where}/source"
         fill(self.source, self.size)
         self.copies = {name: f"{self.where}/copy-{number}" for number, name in enumerate(
-            (OURS, "rsync", "rsync tuned", "state kept", "cp"))}
+            (OURS, "rsync", "rsync tuned", "state kept", "cp", "casync"))}
         for copy in self.copies.values():
             shutil.copy(self.source, copy)
         self.state = f"{self.where}/state"
@@ -117,16 +118,34 @@ class Once(Group):
             "cp": ["cp", self.source, self.copies["cp"]],
         }
 
+    def casync(self):
+        """Chunks by content into a store, and back out of it with the old copy as a seed."""
+        store, index, copy = f"{self.where}/store.castr", f"{self.where}/source.caibx", self.copies["casync"]
+        shutil.rmtree(store, ignore_errors=True)
+        begun, cpu = time.monotonic(), cpu_of_children()
+        for command in (["casync", "make", f"--store={store}", index, self.source],
+                        ["casync", "extract", f"--store={store}", f"--seed={copy}", index, f"{copy}.new"]):
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        os.replace(f"{copy}.new", copy)
+        return time.monotonic() - begun, cpu_of_children() - cpu
+
     def round(self, seconds):
         del seconds
         self.soil()
-        for name, command in self.commands().items():
-            wall, cpu = timed(command)
+        casync = [] if self.casync_done else [("casync", None)]  # once: it takes as long as all others together
+        self.casync_done = True
+        for name, command in [*self.commands().items(), *casync]:
+            wall, cpu = timed(command) if command else self.casync()
             yield "whole run", name, "MB/s", self.size / wall / 1e6
             yield "processors' time", name, "MB a CPU second", self.size / cpu / 1e6
             if subprocess.run(["cmp", "-s", self.source, self.copies[name]], check=False).returncode != 0:
                 raise RuntimeError(f"{name} did not copy")
         if self.dirty == 0:
+            pair = [f"{LIMITS}/cold_hash", self.source, self.copies["rsync"]]
+            for name, command in {"limit": pair, "reading alone": [*pair, "read"]}.items():
+                wall, cpu = timed(command)
+                yield "whole run", name, "MB/s", self.size / wall / 1e6
+                yield "processors' time", name, "MB a CPU second", self.size / cpu / 1e6
             said = run_json([*self.commands()[OURS], "--stats", "json"])
             yield "on the wire", OURS, "bytes", said["wire_sent"] + said["wire_received"]
 
