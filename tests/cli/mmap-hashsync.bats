@@ -186,7 +186,7 @@ EOF
   public() { "$BIN/r3-key" pub <"$1.key"; }
   printf '%s alice rw *\n%s bob rw *\n' "$(public alice)" "$(public bob)" >peers
   chmod 600 peers
-  start_server mmap-hashsync recv d -l "unix:$PWD/s" --key-file server.key --peer-keys peers --events-fd 9 9>events
+  start_server mmap-hashsync recv d -l "unix:$PWD/s" --key-file server.key --peer-keys peers
   recv=$server_pid
   as() { start_server mmap-hashsync send "${@:2}" "unix:$PWD/s" --key-file "$1.key" --server-key "$(public server)" --interval 20ms; }
   as alice a
@@ -195,7 +195,7 @@ EOF
   eventually cmp -s a d/b
   echo nonsense >peers
   kill -HUP "$recv"
-  eventually grep -q 'line 1' "$BATS_TEST_TMPDIR"/server-1.err
+  eventually grep -q 'peers' "$BATS_TEST_TMPDIR"/server-1.err
   poke a 5000 ours
   eventually cmp -s a d/a
   printf '%s alice rw *\n' "$(public alice)" >peers
@@ -208,6 +208,19 @@ EOF
   printf '%s alice rw *\n%s bob rw *\n' "$(public alice)" "$(public bob)" >peers
   kill -HUP "$recv"
   eventually cmp -s a d/b
+}
+
+@test "a file is not its own copy, and recv: names one" {
+  run -2 sync send a recv: --once
+  [[ $output == *"recv:FILE2"* ]]
+  run -2 sync send a recv:a --once
+  [[ $output == *"the same file"* ]]
+  ln a d/a
+  run -2 sync send a recv:d --once --snapshot
+  [[ $output == *"the same file"* ]]
+  ln -s a b
+  run -2 sync send a recv:b --once
+  cmp a d/a
 }
 
 @test "many destinations that connect to one source: it looks once for all of them" {

@@ -32,6 +32,16 @@ bool is_directory(const std::string& path) {
   return ::stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode);
 }
 
+void refuse_itself(const std::vector<SourceSpec>& sources, const std::string& target) {
+  struct stat theirs, ours;
+  for (const SourceSpec& source : sources) {
+    const std::string path = is_directory(target) ? target + "/" + source.name : target;
+    if (::stat(path.c_str(), &theirs) == 0 && ::stat(source.path.c_str(), &ours) == 0 &&
+        theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino)
+      throw std::invalid_argument(source.path + " and " + path + " are the same file");
+  }
+}
+
 // Both ends in this process. A FILE2 that is a directory takes any number of files.
 void send_locally(Tool& tool, const Options& options, Service& service, const std::string& target,
                   const Service::Talk& talk, std::size_t files) {
@@ -73,8 +83,12 @@ void run_send(Tool& tool, const Options& options, Service& service) {
   };
   const auto address = address_of(options);
   for (const SourceSpec& source : sources) SourceFile(source, send.chunk, Detect::hash, 0, true);  // are they there
-  if (address && address->starts_with(kLocal))
-    return send_locally(tool, options, service, address->substr(kLocal.size()), talk, sources.size());
+  if (address && address->starts_with(kLocal)) {
+    const std::string target = address->substr(kLocal.size());
+    if (target.empty()) throw std::invalid_argument("recv: needs a file or a directory, as in recv:FILE2");
+    refuse_itself(sources, target);
+    return send_locally(tool, options, service, target, talk, sources.size());
+  }
   service.run(talk);
 }
 
