@@ -184,9 +184,14 @@ void R3Client::write_at(ConstBytes from, std::uint64_t offset) {
            [&](R3Call& call) { finish_change(call); });
 }
 
+bool R3Client::server_has(std::uint32_t feature) const {
+  return (session_->welcome().features & feature) != 0;
+}
+
 void R3Client::zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how) {
   if (read_only()) fail(EPERM, "read-only export");
   check_write_range(size(), offset, length);
+  if (!server_has(kFeatureZero)) return Backend::zero_at(offset, length, how);
   const auto flags = static_cast<std::uint8_t>((how.keep_allocated ? kKeep : 0) |
                                                (how.only_if_fast ? kFast : 0));
   while (length > 0) {
@@ -202,6 +207,7 @@ void R3Client::zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how) 
 void R3Client::discard_at(std::uint64_t offset, std::uint64_t length) {
   if (read_only()) fail(EPERM, "read-only export");
   check_read_range(size(), offset, length);
+  if (!server_has(kFeatureDiscard)) return;
   while (length > 0) {
     const auto part = std::min(length, kMostChanged);
     R3Call call;
@@ -227,6 +233,7 @@ void R3Client::flush() {
 
 std::vector<Extent> R3Client::extents(std::uint64_t offset, std::uint64_t length, std::size_t most) {
   check_read_range(size(), offset, length);
+  if (!server_has(kFeatureExtents)) return Backend::extents(offset, length, most);
   std::vector<Extent> found;
   const auto end = offset + length;
   while (offset < end && found.size() <= most) {
@@ -250,6 +257,7 @@ std::vector<Extent> R3Client::extents(std::uint64_t offset, std::uint64_t length
 std::vector<std::array<std::byte, 16>> R3Client::hash(std::uint64_t offset, std::uint64_t length,
                                                       std::uint32_t chunk) {
   check_read_range(size(), offset, length);
+  if (!server_has(kFeatureHash)) fail(EOPNOTSUPP, "the server cannot hash");
   std::vector<std::array<std::byte, 16>> hashes;
   const auto most = std::min<std::uint64_t>(std::uint64_t{chunk} * kMaxHashes, kMaxHashRange);
   while (length > 0) {

@@ -74,7 +74,7 @@ class R3Client : public Backend {
   void read_background(Bytes into, std::uint64_t offset) override;
   void abandon() noexcept override;
 
-  // XXH3-128 (canonical form) of each chunk of the range; the last may be short.
+  // EOPNOTSUPP if the server cannot. XXH3-128 (canonical form) of each chunk of the range; the last may be short.
   std::vector<std::array<std::byte, 16>> hash(std::uint64_t offset, std::uint64_t length,
                                               std::uint32_t chunk);
 
@@ -84,6 +84,7 @@ class R3Client : public Backend {
   void wait(R3Call& call);
 
  private:
+  bool server_has(std::uint32_t feature) const;
   void transfer(Bytes into, std::uint64_t offset, bool background);
   void start_write(R3Call& call, ConstBytes from, std::uint64_t offset);
   void change(R3Call& call);
