@@ -29,6 +29,15 @@ CPPFLAGS    += $(filter -D%,$(FUSE_CFLAGS)) -isystem /usr/include/fuse3
 LDLIBS      := -lfuse3 -luring -lsodium -lzstd -lxxhash
 
 tools     := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.cpp))))
+# Region helpers, and the libraries of each: one whose library is missing is left out.
+all_regions   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/regions/*/main.cpp))))
+needs_redis   := hiredis
+needs_http    := libcurl
+needs_s3      := libcurl
+shares_http   := web
+shares_s3     := web
+regions       := $(foreach r,$(all_regions),$(shell pkg-config --exists libseccomp $(needs_$(r)) && echo $(r)))
+region_src    := $(wildcard tools/regions/*.cpp)
 lib_src   := $(wildcard libcommon/*/*.cpp)
 unit_src  := $(wildcard tests/unit/*.cpp)
 fuzz_src  := $(wildcard tests/fuzz/*_fuzz.cpp)
@@ -36,9 +45,12 @@ aid_src   := $(wildcard tests/cli/*.cpp tests/fault/*.cpp tests/bench/*.cpp test
 proxy_src := $(wildcard tests/fault/proxy/*.cpp)
 # What tests of the insides of a tool are linked with.
 sync_src  := $(filter-out %/main.cpp,$(wildcard tools/mmap-hashsync/*.cpp))
+helped_src := tools/regions/object_region.cpp tools/regions/helper_uri.cpp tools/regions/s3/signer.cpp
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 lib       := $(BUILD)/libcommon.a
 binaries  := $(tools:%=$(BUILD)/%)
+# https is the same program as http.
+helpers   := $(patsubst %,$(BUILD)/region-%,$(regions) $(if $(filter http,$(regions)),https))
 aids      := $(patsubst %.cpp,$(BUILD)/%,$(aid_src))
 replays   := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/%,$(fuzz_src))
 
@@ -52,7 +64,8 @@ endif
 .SECONDARY:
 .PHONY: all aids replays check test run-tests demo bench fuzz completions install clean
 
-all: $(binaries)
+all: $(binaries) $(helpers)
+	@$(foreach r,$(filter-out $(regions),$(all_regions)),echo "region-$(r) is left out: it needs libseccomp $(needs_$(r))";)
 aids: $(aids)
 replays: $(replays)
 
@@ -69,13 +82,22 @@ $(BUILD)/$(1): $(call objects,$(wildcard tools/$(1)/*.cpp)) $(lib)
 endef
 $(foreach tool,$(tools),$(eval $(call tool_rule,$(tool))))
 
+define region_rule
+$(BUILD)/region-$(1): $(call objects,$(wildcard $(addsuffix /*.cpp,$(addprefix tools/regions/,$(1) $(shares_$(1))))) $(region_src)) $(lib)
+	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) $$(shell pkg-config --libs libseccomp $(needs_$(1))) -o $$@
+endef
+$(foreach region,$(regions),$(eval $(call region_rule,$(region))))
+
+$(BUILD)/region-https: $(BUILD)/region-http
+	cp $< $@
+
 $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
 	$(CXX) $(LDFLAGS) $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
 
 $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
 $(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp \
-                       $(sync_src)) $(lib)
+                       $(sync_src) $(helped_src)) $(lib)
 	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
@@ -140,6 +162,7 @@ install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(LIBDIR) $(MANDIR)/man1 $(MANDIR)/man7)
 	install -d $(addprefix $(DESTDIR),$(BASHCOMPDIR) $(ZSHCOMPDIR) $(FISHCOMPDIR))
 	install $(binaries) $(DESTDIR)$(BINDIR)
+	$(if $(helpers),install $(helpers) $(DESTDIR)$(LIBEXECDIR))
 	install -m 644 $(lib) $(DESTDIR)$(LIBDIR)/libr3common.a
 	for s in 1 7; do install -m 644 man/*.$$s $(DESTDIR)$(MANDIR)/man$$s || exit 1; done
 	install -m 644 completions/bash/* $(DESTDIR)$(BASHCOMPDIR)
@@ -153,4 +176,4 @@ clean:
 	rm -rf build build-*
 
 -include $(patsubst %.cpp,$(BUILD)/%.d,$(lib_src) $(unit_src) $(fuzz_src) $(aid_src) $(proxy_src) \
-           tests/fuzz/replay.cpp $(wildcard tools/*/*.cpp))
+           tests/fuzz/replay.cpp $(wildcard tools/*/*.cpp tools/regions/*/*.cpp))

@@ -28,6 +28,12 @@ bool ends_within(pid_t child, int milliseconds) noexcept {
   return ready > 0;
 }
 
+// What became of a child that may have ended; it is not reaped.
+bool has_ended(pid_t child, siginfo_t& info) {
+  const auto id = static_cast<id_t>(child);
+  return ::waitid(P_PID, id, &info, WEXITED | WNOWAIT | WNOHANG) == 0 && info.si_pid != 0;
+}
+
 // Attributes and actions of posix_spawn, which is safe in a process with threads.
 struct Spawn {
   posix_spawn_file_actions_t actions;
@@ -87,16 +93,24 @@ void Channel::shut_down() noexcept {
 }
 
 std::string Channel::why_ended() const {
-  if (child_ < 0 || !ends_within(child_, 250)) return {};
   siginfo_t info{};
-  const auto id = static_cast<id_t>(child_);
-  if (::waitid(P_PID, id, &info, WEXITED | WNOWAIT | WNOHANG) < 0 || info.si_pid == 0) return {};
+  if (child_ < 0 || !ends_within(child_, 250) || !has_ended(child_, info)) return {};
   const auto number = std::to_string(info.si_status);
   if (info.si_code == CLD_EXITED) return "the command ended with status " + number;
   return "the command was ended by signal " + number;
 }
 
+bool Channel::refused_usage() const {
+  siginfo_t info{};
+  return child_ >= 0 && ends_within(child_, 250) && has_ended(child_, info) &&
+         info.si_code == CLD_EXITED && info.si_status == 2;
+}
+
 Channel start_command(const std::string& command) {
+  return start_program({"/bin/sh", "-c", command}, "exec:" + command);
+}
+
+Channel start_program(const std::vector<std::string>& arguments, const std::string& what) {
   SocketPair pair = make_socket_pair();
   Spawn spawn;
   ::posix_spawn_file_actions_adddup2(&spawn.actions, pair.theirs.get(), STDIN_FILENO);
@@ -110,11 +124,12 @@ Channel start_command(const std::string& command) {
   ::posix_spawnattr_setsigdefault(&spawn.attributes, &defaults);
   ::posix_spawnattr_setflags(&spawn.attributes,
                              POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-  const char* arguments[] = {"sh", "-c", command.c_str(), nullptr};
+  std::vector<char*> words;
+  for (const auto& one : arguments) words.push_back(const_cast<char*>(one.c_str()));
+  words.push_back(nullptr);
   pid_t child = -1;
-  const int error = ::posix_spawn(&child, "/bin/sh", &spawn.actions, &spawn.attributes,
-                                  const_cast<char**>(arguments), environ);
-  if (error != 0) fail(error, "exec:" + command);
+  const int error = ::posix_spawn(&child, words[0], &spawn.actions, &spawn.attributes, words.data(), environ);
+  if (error != 0) fail(error, what);
   return Channel(std::move(pair.ours), child);
 }
 

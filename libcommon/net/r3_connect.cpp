@@ -62,6 +62,15 @@ R3Peer permissions(const std::shared_ptr<const R3Policy>& policy, const SecureSe
 
 }  // namespace
 
+void begin_plain(Channel& channel, const Stop& stop) try {
+  FdStream(channel.input(), channel.output(), stop).write(as_bytes(plain_preamble()));
+} catch (const std::system_error&) {
+  const std::string why = channel.why_ended();
+  if (channel.refused_usage()) throw std::invalid_argument(why);
+  if (!why.empty()) fail(ECONNRESET, why);
+  throw;
+}
+
 R3Dial r3_dial(const Address& address, const R3Security& security,
                std::chrono::milliseconds timeout) {
   const bool secure = has_keys(security.keys);
@@ -83,7 +92,7 @@ R3Dial r3_dial(const Address& address, const R3Security& security,
       const SecureSession session = client_handshake(plain, keys, left());
       return {make_secure_link(make_plain_link(std::move(channel)), session), false, nearby};
     }
-    plain.write(as_bytes(plain_preamble()));
+    begin_plain(channel, stop);
     return {make_plain_link(std::move(channel)), true, nearby};
   };
 }

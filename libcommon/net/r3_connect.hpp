@@ -24,6 +24,9 @@ struct R3Security {
 // cannot be dialled twice (fd:N, -) fails with ESHUTDOWN the second time.
 R3Dial r3_dial(const Address& address, const R3Security& security, std::chrono::milliseconds timeout);
 
+// The client's opening of plain mode over a channel that it has.
+void begin_plain(Channel& channel, const Stop& stop);
+
 // What a server accepts. Any thread may use it; a reload replaces the whole.
 struct R3Policy {
   bool plain = false;            // plain mode, full access

@@ -131,7 +131,7 @@ bool R3Connection::hello() {
   may_compress_ = (welcome.features & kFeatureZstd) != 0;
   welcome.verifier = server_.verifier();
   welcome.size = backend_->size();
-  welcome.instance = export_->volatile_content ? (server_.verifier() | 1) : 0;
+  welcome.instance = export_->volatile_content ? (server_.verifier() | 1) : export_->instance;
   welcome.block_size = static_cast<std::uint32_t>(backend_->block_size());
   welcome.max_transfer = server_.options().max_transfer;
   welcome.max_requests = server_.options().max_requests;

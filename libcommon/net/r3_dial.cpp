@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/net/r3_slot.hpp"
@@ -106,7 +107,8 @@ void R3Slot::dial(Clock::time_point until) {
   if (std::exchange(lost_, false)) session_.back();
 }
 
-void R3Slot::greet(Dialling& to) {
+// The connection may be to a command, which knows more than that it broke.
+void R3Slot::greet(Dialling& to) try {
   bound_unsent(to.link->output());
   Header request;
   request.type = static_cast<std::uint8_t>(Type::hello);
@@ -119,6 +121,12 @@ void R3Slot::greet(Dialling& to) {
   if (reply.error != 0) fail(reply.error, "export '" + session_.options().export_name + "'");
   to.welcome = decode_welcome(payload);
   to.reader->pop();
+} catch (const std::system_error& error) {
+  const bool broke = error.code().value() == ECONNRESET || error.code().value() == EPIPE;
+  const std::string why = broke ? to.link->why_ended() : std::string();
+  if (broke && to.link->refused_usage()) throw std::invalid_argument(why);
+  if (!why.empty()) fail(ECONNRESET, why);
+  throw;
 }
 
 // Overlapping changes one after the other: the server may make those that it has at once in any order.

@@ -48,6 +48,8 @@ class SocketLink : public Link {
   }
 
   void finish() noexcept override { ::shutdown(output(), SHUT_WR); }
+  std::string why_ended() const override { return channel_.why_ended(); }
+  bool refused_usage() const override { return channel_.refused_usage(); }
   int input() const override { return channel_.input(); }
   int output() const override { return channel_.output(); }
   void shut_down() noexcept override { channel_.shut_down(); }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "libcommon/base/bytes.hpp"
 #include "libcommon/base/stop.hpp"
@@ -37,6 +38,9 @@ class Link {
   // Tells the peer, as far as that does not wait, that nothing more will be sent.
   virtual void finish() noexcept = 0;
 
+  // What became of the command behind a connection that ended (Channel's).
+  virtual std::string why_ended() const { return {}; }
+  virtual bool refused_usage() const { return false; }
   virtual int input() const = 0;
   virtual int output() const = 0;
   // Wakes everybody who waits on the link. Any thread may call.

@@ -67,6 +67,8 @@ class SecureLink : public Link {
     below_->finish();
   }
 
+  std::string why_ended() const override { return below_->why_ended(); }
+  bool refused_usage() const override { return below_->refused_usage(); }
   int input() const override { return below_->input(); }
   int output() const override { return below_->output(); }
   void shut_down() noexcept override { below_->shut_down(); }

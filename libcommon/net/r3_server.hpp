@@ -26,6 +26,7 @@ struct R3Export {
   Backend* backend = nullptr;  // borrowed
   bool read_only = false;
   bool volatile_content = false;  // lost when the server ends: clients are told, and never mix old and new
+  std::uint64_t instance = 0;     // of content that outlives the server, if something tells one from another
 };
 
 struct R3ServerOptions {

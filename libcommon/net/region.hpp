@@ -6,10 +6,11 @@
 //   nbd+exec:COMMAND
 //   r3://HOST[:PORT]/EXPORT  r3+unix:///EXPORT?socket=PATH  r3+vsock://CID[:PORT]/EXPORT  r3+exec:COMMAND
 //   r3+fd:N[/EXPORT]         with key-file=, server-key=, psk-file=, plain=yes (r3_region.hpp)
+//   SCHEME:...               anything else: a region helper serves it (region_helper.hpp)
 //
 // What starts with a scheme (a lower-case letter, then letters, digits, + - or ., then a colon) is
-// never a plain PATH: ./a:b and file:a:b are. After file:, nbd+exec: and r3+exec: every byte is meant as it is;
-// elsewhere %XX stands for a byte, as in any URI. Sizes go up to 2^63-1.
+// never a plain PATH: ./a:b and file:a:b are. After file:, nbd+exec:, r3+exec: and the scheme of a helper
+// every byte is meant as it is; elsewhere %XX stands for a byte, as in any URI. Sizes go up to 2^63-1.
 //
 // Bad text throws std::invalid_argument; a region that does not open throws std::system_error.
 #pragma once
@@ -30,13 +31,15 @@ namespace r3 {
 
 struct Region {
   std::string scheme;  // "file" (also for a plain PATH), "memory", "nbd+unix", ...
-  std::string rest;    // the path, or the name of the export; decoded
+  std::string rest;    // the path, or the name of the export; decoded; for a helper all that follows the scheme
   std::map<std::string, std::string, std::less<>> parameters;  // what the scheme knows; decoded
   std::uint64_t size = 0;  // memory, pattern, zero, dir (0: as it was made)
   Address address;         // for what is reached over a connection
 };
 
 Region parse_region(std::string_view text);
+// Whether a region helper is to serve it: the scheme is none of those above.
+bool is_helped(const Region& region);
 // A form that parse_region takes.
 std::string to_text(const Region& region);
 

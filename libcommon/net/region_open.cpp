@@ -5,6 +5,7 @@
 #include "libcommon/base/sizes.hpp"
 #include "libcommon/net/nbd_client.hpp"
 #include "libcommon/net/r3_region.hpp"
+#include "libcommon/net/region_helper.hpp"
 #include "libcommon/storage/directory.hpp"
 #include "libcommon/storage/file.hpp"
 #include "libcommon/storage/memory.hpp"
@@ -61,7 +62,8 @@ std::unique_ptr<Backend> open_any(const Region& region, const RegionOptions& opt
   if (region.scheme == "pattern") return std::make_unique<PatternBackend>(region.size);
   if (region.scheme == "zero") return std::make_unique<ZeroBackend>(region.size);
   if (region.scheme.starts_with("r3")) return open_r3(region, options);
-  return open_remote(region, options);  // parse_region() knows no other schemes
+  if (is_helped(region)) return open_helped_region(region, options);
+  return open_remote(region, options);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The grammar of regions: text to Region and back. URIs of NBD follow
 // github.com/NetworkBlockDevice/nbd, doc/uri.md.
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <stdexcept>
@@ -9,6 +10,7 @@
 #include "libcommon/net/nbd_protocol.hpp"
 #include "libcommon/net/r3_region.hpp"
 #include "libcommon/net/region.hpp"
+#include "libcommon/net/uri.hpp"
 
 namespace r3 {
 
@@ -18,17 +20,6 @@ constexpr std::uint64_t kLargest = (1ULL << 63) - 1;
 
 [[noreturn]] void refuse(std::string_view text, const std::string& why) {
   throw std::invalid_argument("region \"" + std::string(text) + "\": " + why);
-}
-
-// The scheme that `text` starts with, or empty for a plain path.
-std::string_view scheme_of(std::string_view text) {
-  const auto colon = text.find(':');
-  if (colon == text.npos || text[0] < 'a' || text[0] > 'z') return {};
-  for (const char c : text.substr(0, colon)) {
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    if (!letter && c != '+' && c != '-' && c != '.') return {};
-  }
-  return text.substr(0, colon);
 }
 
 // Runs a parser of one part, and says which region a bad part belongs to.
@@ -47,27 +38,9 @@ std::uint64_t parse_region_size(std::string_view text, std::string_view size) {
   return bytes;
 }
 
-// Cuts "?name=value&..." off `rest`; only the `known` names are accepted.
 void take_parameters(std::string_view text, std::string_view& rest, Region& region,
                      std::initializer_list<std::string_view> known) {
-  if (rest.find('#') != rest.npos) refuse(text, "a # has to be written as %23");
-  const auto mark = rest.find('?');
-  if (mark == rest.npos) return;
-  std::string_view query = rest.substr(mark + 1);
-  rest = rest.substr(0, mark);
-  while (!query.empty()) {
-    const auto item = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(query.size(), item.size() + 1));
-    const std::string name(item.substr(0, item.find('=')));
-    if (name.starts_with("tls-")) refuse(text, name + ": TLS is not supported");
-    bool is_known = false;
-    for (const auto each : known) is_known |= each == name;
-    if (!is_known) refuse(text, "unknown parameter \"" + name + "\"");
-    if (name.size() == item.size()) refuse(text, name + "= needs a value");
-    auto value = part_of(text, [&] { return percent_decode(item.substr(name.size() + 1)); });
-    if (!region.parameters.emplace(name, std::move(value)).second)
-      refuse(text, name + "= is given twice");
-  }
+  region.parameters = part_of(text, [&] { return take_uri_parameters(rest, known); });
 }
 
 void refuse_zero_bytes(std::string_view text, std::string_view part) {
@@ -83,12 +56,8 @@ std::string parse_export(std::string_view text, std::string_view path) {
   return name;
 }
 
-// Cuts "//AUTHORITY" off `rest`.
 std::string_view take_authority(std::string_view text, std::string_view& rest) {
-  if (!rest.starts_with("//")) refuse(text, "// has to follow the scheme");
-  rest.remove_prefix(2);
-  const auto authority = rest.substr(0, rest.find('/'));
-  rest.remove_prefix(authority.size());
+  const auto authority = part_of(text, [&] { return take_uri_authority(rest); });
   if (authority.find('@') != authority.npos)
     refuse(text, "a user's name is for TLS, which is not supported");
   return authority;
@@ -96,13 +65,7 @@ std::string_view take_authority(std::string_view text, std::string_view& rest) {
 
 Address parse_server(std::string_view text, const char* prefix, std::string_view authority,
                      std::uint16_t default_port) {
-  const auto bracket = authority.rfind(']');
-  const bool has_port = authority.find(':', bracket == authority.npos ? 0 : bracket) != authority.npos;
-  const auto port = has_port ? "" : ":" + std::to_string(default_port);
-  auto address =
-      part_of(text, [&] { return parse_address(prefix + std::string(authority) + port); });
-  if (address.kind == Address::Kind::tcp && address.port == 0) refuse(text, "no server has port 0");
-  return address;
+  return part_of(text, [&] { return parse_uri_server(prefix, authority, default_port); });
 }
 
 void parse_unix_server(std::string_view text, std::string_view rest, Region& region) {
@@ -187,7 +150,7 @@ void parse_computed(std::string_view text, std::string_view rest, Region& region
 
 Region parse_region(std::string_view text) {
   Region region;
-  const auto scheme = scheme_of(text);
+  const auto scheme = uri_scheme(text);
   std::string_view rest = text;
   if (!scheme.empty()) rest.remove_prefix(scheme.size() + 1);
   region.scheme = scheme.empty() ? "file" : scheme;
@@ -206,19 +169,26 @@ Region parse_region(std::string_view text) {
     parse_r3(text, rest, region);
   } else if (scheme.starts_with("nbds")) {
     refuse(text, "TLS is not supported; nbd+exec:ssh HOST ... brings NBD over an encrypted channel");
+  } else if (!is_helped(region)) {
+    refuse(text, "unknown scheme; nbd: and r3: are known, and both with +unix, +vsock and +exec; r3+fd:");
   } else {
-    // The schemes of other servers and of region helpers are to be found here.
-    refuse(text, "unknown scheme; file:, memory:, dir:, pattern:, zero:, nbd: and r3: (also +unix, "
-                 "+vsock, +exec; r3+fd:) are known, and ./" + std::string(text) + " is a file");
+    refuse_zero_bytes(text, rest);
+    region.rest = rest;  // for a region helper, which knows what it means
   }
   return region;
+}
+
+bool is_helped(const Region& region) {
+  static constexpr std::array<std::string_view, 5> kOwn = {"file", "memory", "dir", "pattern", "zero"};
+  return std::find(kOwn.begin(), kOwn.end(), region.scheme) == kOwn.end() &&
+         !region.scheme.starts_with("nbd") && !region.scheme.starts_with("r3");
 }
 
 std::string to_text(const Region& region) {
   std::string text = region.scheme + ":";
   const bool remote = region.scheme.starts_with("nbd") || is_r3(region.scheme);
   if (region.address.kind == Address::Kind::exec) return text + region.address.command;
-  if (region.scheme == "file") return text + region.rest;
+  if (region.scheme == "file" || is_helped(region)) return text + region.rest;
   if (region.scheme.ends_with("+unix")) text += "//";
   if (remote && !region.scheme.ends_with("+unix")) {
     const std::string address = to_text(region.address);

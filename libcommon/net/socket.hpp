@@ -39,6 +39,8 @@ class Channel {
   // For a stream that ended too early: what became of the command behind it ("the command ended with
   // status 127"), or empty. Waits up to 0.25 s for a command that is just ending.
   std::string why_ended() const;
+  // Whether that command ended with status 2: it does not take what it was given. Waits likewise.
+  bool refused_usage() const;
 
  private:
   void end() noexcept;
@@ -57,6 +59,8 @@ Channel connect_to(const Address& address, std::chrono::milliseconds timeout, co
 // Runs `command` with sh, with one end of a socket pair as its stdin and stdout. It inherits stderr
 // and no other descriptor; no signal is blocked in it, and SIGPIPE has its default.
 Channel start_command(const std::string& command);
+// Likewise a program by its path, without a shell; `what` names it in errors.
+Channel start_program(const std::vector<std::string>& arguments, const std::string& what);
 
 // Listening sockets. Destroying one removes the UNIX socket file that it made. A stale socket file
 // (nobody answers there) is replaced; a file that is no socket, or a live one, is refused.

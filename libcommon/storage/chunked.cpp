@@ -31,8 +31,8 @@ class Buffer {
 
 }  // namespace
 
-Chunked::Chunked(std::unique_ptr<Backend> below, std::uint64_t chunk)
-    : below_(std::move(below)), size_(below_->size()), chunk_(chunk) {
+Chunked::Chunked(std::unique_ptr<Backend> below, std::uint64_t chunk, ChunkReads reads)
+    : below_(std::move(below)), size_(below_->size()), chunk_(chunk), reads_(reads) {
   if (!std::has_single_bit(chunk) || chunk > 64 * MiB)
     throw std::invalid_argument("a chunk size is a power of two up to 64M, not " +
                                 std::to_string(chunk));
@@ -75,6 +75,7 @@ void Chunked::read_part(Bytes into, std::uint64_t offset) {
 
 void Chunked::read_at(Bytes into, std::uint64_t offset) {
   check_read_range(size_, offset, into.size());
+  if (reads_ == ChunkReads::any) return below_->read_at(into, offset);
   const Pieces pieces = cut(offset, into.size());
   const auto part = [&](const Range& range) {
     return into.subspan(range.offset - offset, range.length);

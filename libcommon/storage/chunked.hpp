@@ -12,10 +12,12 @@
 
 namespace r3 {
 
+enum class ChunkReads { whole, any };  // what the backend below can do no less than
+
 class Chunked : public Backend {
  public:
   // `chunk`: a power of two up to 64 MiB.
-  Chunked(std::unique_ptr<Backend> below, std::uint64_t chunk);
+  Chunked(std::unique_ptr<Backend> below, std::uint64_t chunk, ChunkReads reads = ChunkReads::whole);
 
   std::uint64_t size() const override { return size_; }
   std::uint64_t block_size() const override { return chunk_; }
@@ -66,6 +68,7 @@ class Chunked : public Backend {
   const std::unique_ptr<Backend> below_;
   const std::uint64_t size_;
   const std::uint64_t chunk_;
+  const ChunkReads reads_;
   // Chunks share locks by number. Alone: a chunk is being read, changed and written back; shared: whole
   // chunks are written, which must not happen between that reading and writing back.
   std::array<std::shared_mutex, kLocks> locks_;

@@ -74,6 +74,17 @@ TEST(Region, TextRoundTrips) {
   }
 }
 
+TEST(Region, OtherSchemesBelongToHelpers) {
+  for (const char* text : {"gopher:x", "redis+unix:///0/a%20b?socket=/s#x", "a:"}) {
+    const Region region = parse_region(text);
+    EXPECT_TRUE(r3::is_helped(region)) << text;
+    EXPECT_EQ(to_text(region), text);
+    EXPECT_THROW(r3::open_region(parse_region("nosuch" + to_text(region)), {}), std::invalid_argument);
+  }
+  for (const char* text : {"disk", "memory:1", "nbd://h/x", "r3://h/x", "dir:d"})
+    EXPECT_FALSE(r3::is_helped(parse_region(text))) << text;
+}
+
 TEST(Region, RefusesNonsenseWithOneLine) {
   for (const char* text :
        {"", "file:", "memory:", "memory:x", "memory:-1", "memory:8388608T", "memory:9223372036854775808",
@@ -83,7 +94,8 @@ TEST(Region, RefusesNonsenseWithOneLine) {
         "nbd://h:0/x", "nbd://h:x/", "nbd://u@h/", "nbd://h/%00", "nbd://h/%zz", "nbd://h/?socket=/s",
         "nbd://h/?tls-type=anon", "nbd://h/a#b", "nbd://::1/", "nbd+unix:///x", "nbd+unix://h/x?socket=/s",
         "nbd+unix:///x?socket=", "nbd+unix:///x?socket=/s&x-y=1", "nbd+vsock://x:1/", "nbd+exec:",
-        "nbd+exec: ", "nbds://h/", "nbds+unix:///?socket=/s", "gopher:x", "a:b"}) {
+        "nbd+exec: ", "nbds://h/", "nbds+unix:///?socket=/s", "nbd+x://h/", "r3+x://h/",
+        "r3x:y"}) {
     try {
       parse_region(text);
       ADD_FAILURE() << "accepted: " << text;

@@ -1,0 +1,241 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# Regions that helpers serve, on the real servers.
+load ../helper
+load servers
+
+teardown() { stop_servers && stop_peers; }
+
+setup() {
+  cd "$BATS_TEST_TMPDIR" || return
+  export R3_LIBEXEC=$BIN
+}
+
+# The example of r3-region-helper(7) that begins with LINE.
+example() { # LINE
+  awk -v first="$1" '/^\.Ed/ { on = 0 } $0 == first { on = 1 } on' "$ROOT/man/r3-region-helper.7" | sed 's/\\e/\\/g'
+}
+
+# written REGION: through an NBD server; random bytes at odd places, over chunks and their borders.
+written() {
+  head -c 3000001 /dev/urandom >data
+  start_server nbd-serve -l "unix:$PWD/n" "$1"
+  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n"
+  /usr/bin/python3 -m nbd -u "nbd+unix:///?socket=$PWD/n" -c '
+data = bytearray(open("data", "rb").read())
+import random
+random.seed(7)
+for _ in range(60):
+    at = random.randrange(len(data)); size = min(random.choice((1, 100, 4096, 65536, 200000)), len(data) - at)
+    if random.random() < 0.3:
+        h.zero(size, at); data[at:at + size] = bytes(size)
+    else:
+        part = random.randbytes(size); h.pwrite(part, at); data[at:at + size] = part
+    at = random.randrange(len(data)); size = min(70000, len(data) - at)
+    assert h.pread(size, at) == data[at:at + size], at
+h.flush()
+open("data", "wb").write(data)'
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+  stop_server
+}
+
+# read_again REGION: what was written is there for another process.
+read_again() {
+  start_server nbd-serve -r -l "unix:$PWD/n" "$1"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+  stop_server
+}
+
+fails() { # STATUS TEXT REGION: nbd-serve cannot open the region, and says so
+  run -"$1" "$BIN/nbd-serve" -l "unix:$PWD/n" "$3" --run true
+  [[ $output == *"$2"* ]]
+}
+
+@test "the helpers in the page, in Python and in C++, are regions" {
+  mkdir libexec
+  example '#!/usr/bin/env python3' >libexec/region-ram
+  chmod +x libexec/region-ram
+  export R3_LIBEXEC=$PWD/libexec
+  written ram:4000000
+  make -C "$ROOT" --no-print-directory install DESTDIR="$PWD/dest" PREFIX=/usr BUILD="$BIN" >/dev/null
+  example '#include "libcommon/base/sizes.hpp"' >ram.cpp
+  local sanitizers=()
+  [[ $BIN != */build-* ]] || sanitizers=("-fsanitize=$(basename "$BIN" | sed 's/^build-//; s/-/,/g')")
+  "${CXX:-g++}" -std=c++20 -pthread "${sanitizers[@]}" -Idest/usr/include/r3tools ram.cpp -Ldest/usr/lib -lr3common \
+    -lsodium -lzstd -lxxhash -o libexec/region-ram
+  written ram:4M
+}
+
+@test "helpers that are not there, or do not take the region" {
+  fails 2 "there is no region-nosuch in" nosuch:thing
+  fails 2 "password-file=FILE" redis://me:secret@localhost/0/x
+  fails 2 'unknown parameter "colour"' 'redis://localhost/0/x?colour=red'
+  fails 2 "no password" "redis://localhost/0/x?password-file=/dev/null"
+  fails 2 "with the database's number" redis://localhost
+  fails 2 "a power of two from 4K to 32M" 'redis://localhost/0/x?size=1M&chunk=5000'
+  fails 2 "s3://BUCKET/NAME" 's3://bucket?anonymous=yes'
+  fails 2 "endpoint=http" 's3://bucket/x?anonymous=yes&endpoint=ftp://x'
+  fails 1 "Connection refused" "redis://127.0.0.1:$(free_port)/0/x?size=1M"
+  fails 1 "Failed to connect" "http://127.0.0.1:$(free_port)/x"
+  printf secret >open && chmod 644 open
+  fails 1 "chmod 600" "redis://localhost/0/x?password-file=$PWD/open"
+}
+
+@test "redis: a region in a database, cut into chunks" {
+  start_redis
+  written "redis+unix:///3/dir/disk?socket=$redis&size=4M&chunk=16K"
+  read_again "redis+unix:///3/dir/disk?socket=$redis"
+  [[ $(redis-cli -s "$redis" -n 3 get 'r3:{dir/disk}') == "r3 region 1"$'\n'"size 4194304"$'\n'"chunk 16384"$'\n'"id "* ]]
+  (($(redis-cli -s "$redis" -n 3 strlen 'r3:{dir/disk}:0') == 16384))
+  fails 2 "its size is 4194304, not 8388608" "redis+unix:///3/dir/disk?socket=$redis&size=8M"
+  fails 2 "its chunk size is 16384, not 4096" "redis+unix:///3/dir/disk?socket=$redis&chunk=4K"
+  fails 2 "there is none" "redis+unix:///3/other?socket=$redis"
+  redis-cli -s "$redis" -n 3 set 'r3:{dir/disk}:1' short >/dev/null
+  start_server nbd-serve -l "unix:$PWD/n" "redis+unix:///3/dir/disk?socket=$redis"
+  run ! nbdcopy "nbd+unix:///?socket=$PWD/n" null:
+  redis-cli -s "$redis" -n 3 set 'r3:{dir/disk}' nonsense >/dev/null
+  fails 1 "its label is not that of a region" "redis+unix:///3/dir/disk?socket=$redis"
+}
+
+@test "redis: r3map's layout is read, and written" {
+  start_redis
+  head -c 16384 /dev/urandom >data
+  for at in 0 4096 12288; do
+    dd if=data bs=4096 skip=$((at / 4096)) count=1 status=none | redis-cli -s "$redis" -x set $at >/dev/null
+  done
+  start_server nbd-serve -l "unix:$PWD/n" "redis+unix:///0/?socket=$redis&layout=r3map&size=16K&chunk=4K"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp <(head -c 8192 data) <(head -c 8192 back)
+  cmp -n 4096 <(tail -c +8193 back) /dev/zero
+  cmp <(tail -c 4096 data) <(tail -c 4096 back)
+  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n"
+  cmp <(redis-cli -s "$redis" get 8192 | head -c 4096) <(dd if=data bs=4096 skip=2 count=1 status=none)
+}
+
+@test "redis: passwords come from a file, and are nowhere to be seen" {
+  start_redis --requirepass hidden-word
+  (umask 077; echo hidden-word >password; echo other >wrong)
+  fails 1 "WRONGPASS" "redis+unix:///0/x?socket=$redis&size=1M&password-file=$PWD/wrong"
+  fails 1 "NOAUTH" "redis+unix:///0/x?socket=$redis&size=1M"
+  start_server nbd-serve -v -l "unix:$PWD/n" "redis+unix:///0/x?socket=$redis&size=1M&password-file=$PWD/password"
+  [[ -n $(pgrep -P "$server_pid") ]]
+  local pid
+  for pid in "$server_pid" $(pgrep -P "$server_pid"); do
+    run ! grep -qs hidden-word "/proc/$pid/cmdline" "/proc/$pid/environ"
+  done
+  run ! grep -q hidden-word "$server_err"
+}
+
+@test "helpers are confined" {
+  [[ $BIN != */build-* ]] || skip "sanitizers need what is given up"
+  start_redis
+  start_server nbd-serve -l "unix:$PWD/n" "redis+unix:///0/x?socket=$redis&size=1M"
+  local helper
+  helper=$(pgrep -P "$server_pid")
+  grep -qx 'NoNewPrivs:.1' "/proc/$helper/status"
+  grep -qx 'Seccomp:.2' "/proc/$helper/status"
+}
+
+@test "redis, killed and back, and helpers killed: nothing flushed or answered is lost" {
+  start_redis
+  start_server nbd-serve -l "unix:$PWD/n" "redis+unix:///0/x?socket=$redis&size=1M&chunk=4K"
+  local tool=$server_pid i
+  for i in 1 2 3 4 5 6; do
+    head -c 1048576 /dev/urandom >data
+    nbdcopy --flush data "nbd+unix:///?socket=$PWD/n" &
+    local copy=$!
+    case $((i % 3)) in
+      0) kill -KILL "$(pgrep -P "$tool")" ;;
+      1) forget_peer "$redis_pid"; start_redis ;;
+      2) kill -STOP "$redis_pid"; kill -CONT "$redis_pid" ;;
+    esac
+    wait "$copy"
+    nbdcopy "nbd+unix:///?socket=$PWD/n" back
+    cmp data back
+  done
+}
+
+@test "redis: another region in the same place is never mixed in" {
+  start_redis
+  start_server nbd-serve -l "unix:$PWD/n" "redis+unix:///0/x?socket=$redis&size=1M&chunk=4K"
+  head -c 1048576 /dev/urandom >data
+  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n"
+  redis-cli -s "$redis" flushall >/dev/null
+  kill -KILL "$(pgrep -P "$server_pid")"
+  run ! timeout 20 nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  kill -KILL "$server_pid"
+  forget_server
+}
+
+@test "redis: --io-timeout ends the wait for a server that is gone" {
+  start_redis
+  need_root
+  : >file
+  start_server r3-mount --direct --io-timeout 1s "redis+unix:///0/x?socket=$redis&size=1M" file
+  forget_peer "$redis_pid"
+  run -1 timeout 20 head -c 4096 file
+  [[ $output == *"Input/output error"* ]]
+}
+
+@test "http: a file by its ranges" {
+  start_nginx
+  head -c 5000001 /dev/urandom >"$www/f"
+  : >"$www/empty"
+  start_server nbd-serve -l "unix:$PWD/n" "http://127.0.0.1:$nginx_port/f"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 5000001 "$www/f" back
+  forget_peer "$nginx_pid"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" again &
+  local copy=$!
+  start_nginx
+  wait "$copy"
+  cmp back again
+  echo more >>"$www/f"
+  run ! nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  grep -q "has changed on the server" "$server_err" || run ! nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  fails 1 "status 404" "http://127.0.0.1:$nginx_port/none"
+  fails 1 "no ranges" "http://127.0.0.1:$nginx_port/whole/f"
+  start_server nbd-serve -l "unix:$PWD/e" "http://127.0.0.1:$nginx_port/empty"
+  (($(nbdinfo --size "nbd+unix:///?socket=$PWD/e") == 0))
+}
+
+@test "http: basic authentication" {
+  start_nginx
+  echo content >"$www/f"
+  printf 'me:%s\n' "$(openssl passwd -apr1 word)" >users
+  (umask 077; echo word >password; echo wrong >other)
+  fails 1 "status 401" "http://127.0.0.1:$nginx_port/secret/f"
+  fails 1 "status 401" "http://127.0.0.1:$nginx_port/secret/f#user=me&password-file=$PWD/other"
+  start_server nbd-serve -l "unix:$PWD/n" "http://127.0.0.1:$nginx_port/secret/f#user=me&password-file=$PWD/password"
+  (($(nbdinfo --size "nbd+unix:///?socket=$PWD/n") == 8))
+}
+
+@test "s3: a region in a bucket of Swift, which verifies signatures" {
+  start_swift
+  local server="endpoint=http://127.0.0.1:$swift_port&credentials-file=$credentials"
+  written "s3://bucket/a%20dir/disk?$server&size=4M"
+  read_again "s3://bucket/a%20dir/disk?$server"
+  s3 GET "http://127.0.0.1:$swift_port/bucket/a%20dir/disk/region" | grep -qx 'size 4194304'
+  fails 1 "NoSuchBucket" "s3://other/disk?$server&size=4M"
+  fails 2 "its size is 4194304" "s3://bucket/a%20dir/disk?$server&size=8M"
+  s3 PUT "http://127.0.0.1:$swift_port/bucket/whole" data
+  start_server nbd-serve -l "unix:$PWD/n" "s3://bucket/whole?layout=object&$server"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+  s3 PUT "http://127.0.0.1:$swift_port/bucket/whole" "$ROOT/README.md"
+  run ! nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  stop_server
+  # The server goes away in the middle, and comes back.
+  start_server nbd-serve -l "unix:$PWD/n" "s3://bucket/a%20dir/disk?$server"
+  forget_peer "$swift_pid"
+  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n" &
+  local copy=$!
+  start_swift_part proxy
+  wait "$copy"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+  sed -i s/testing/wrong/ "$credentials"
+  fails 1 "SignatureDoesNotMatch" "s3://bucket/a%20dir/disk?$server"
+}

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+# Real servers for tests of region helpers: each is started in the test's own directory, on a socket file or a
+# free port of 127.0.0.1; stop_peers ends them all, which teardown has to call.
+
+peers=()
+
+stop_peers() {
+  local pid
+  for pid in "${peers[@]}"; do kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; done
+  peers=()
+}
+
+# forget_peer PID: kills one of them now.
+forget_peer() {
+  local pid rest=()
+  kill -KILL "$1"
+  wait "$1" 2>/dev/null || true
+  for pid in "${peers[@]}"; do [[ $pid == "$1" ]] || rest+=("$pid"); done
+  peers=("${rest[@]}")
+}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# start_redis [OPTION...]: at $redis (a socket file). Sets redis_pid.
+start_redis() {
+  redis=$BATS_TEST_TMPDIR/redis.sock
+  mkdir -p "$BATS_TEST_TMPDIR/redis"
+  redis-server --port 0 --unixsocket "$redis" --dir "$BATS_TEST_TMPDIR/redis" --daemonize no --save '' \
+    --appendonly yes --appendfsync always "$@" >>"$BATS_TEST_TMPDIR/redis.log" 2>&1 3>&- &
+  redis_pid=$!
+  peers+=("$redis_pid")
+  eventually redis-cli -s "$redis" ping >/dev/null 2>&1
+}
+
+# start_nginx: serves $www at http://127.0.0.1:$nginx_port/. Sets nginx_pid.
+start_nginx() {
+  www=$BATS_TEST_TMPDIR/www nginx_port=${nginx_port:-$(free_port)}
+  mkdir -p "$www"
+  cat >"$BATS_TEST_TMPDIR/nginx.conf" <<EOF
+daemon off; pid $BATS_TEST_TMPDIR/nginx.pid; error_log $BATS_TEST_TMPDIR/nginx.log; worker_processes 1;
+user root;
+events {}
+http { access_log off; client_body_temp_path $BATS_TEST_TMPDIR/nginx.body;
+  server { listen 127.0.0.1:$nginx_port; root $www;
+    location /whole/ { alias $www/; max_ranges 0; }
+    location /secret/ { alias $www/; auth_basic r3; auth_basic_user_file $BATS_TEST_TMPDIR/users; } } }
+EOF
+  nginx -c "$BATS_TEST_TMPDIR/nginx.conf" >>"$BATS_TEST_TMPDIR/nginx.log" 2>&1 3>&- &
+  nginx_pid=$!
+  peers+=("$nginx_pid")
+  eventually answers "$nginx_port"
+}
+
+# start_swift: OpenStack Swift with the S3 API, which verifies signatures, at http://127.0.0.1:$swift_port; the
+# file $credentials has a key. The bucket `bucket` is there.
+start_swift() {
+  local dir=$BATS_TEST_TMPDIR/swift kind port account container object
+  mkdir -p "$dir/srv/d1" "$dir/etc"
+  swift_port=${swift_port:-$(free_port)} account=$(free_port) container=$(free_port) object=$(free_port)
+  cat >"$dir/etc/swift.conf" <<EOF
+[swift-hash]
+swift_hash_path_suffix = r3
+swift_hash_path_prefix = r3
+[storage-policy:0]
+name = Policy-0
+default = yes
+EOF
+  for kind in account container object; do
+    port=${!kind}
+    (cd "$dir/etc" && swift-ring-builder $kind.builder create 4 1 1 && swift-ring-builder $kind.builder add \
+      "r1z1-127.0.0.1:$port/d1" 1 && swift-ring-builder $kind.builder rebalance) >>"$dir/log" 2>&1
+    cat >"$dir/etc/$kind-server.conf" <<EOF
+[DEFAULT]
+devices = $dir/srv
+mount_check = false
+bind_ip = 127.0.0.1
+bind_port = $port
+swift_dir = $dir/etc
+workers = 0
+log_address = $dir/none
+user = root
+[pipeline:main]
+pipeline = $kind-server
+[app:$kind-server]
+use = egg:swift#$kind
+EOF
+  done
+  cat >"$dir/etc/proxy-server.conf" <<EOF
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = $swift_port
+swift_dir = $dir/etc
+workers = 0
+log_address = $dir/none
+user = root
+[pipeline:main]
+pipeline = catch_errors cache s3api tempauth copy slo dlo proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:9
+[filter:s3api]
+use = egg:swift#s3api
+location = us-east-1
+[filter:tempauth]
+use = egg:swift#tempauth
+user_test_tester = testing .admin
+[filter:copy]
+use = egg:swift#copy
+[filter:slo]
+use = egg:swift#slo
+[filter:dlo]
+use = egg:swift#dlo
+EOF
+  for kind in account container object proxy; do start_swift_part $kind; done
+  eventually answers "$swift_port"
+  credentials=$BATS_TEST_TMPDIR/credentials
+  (umask 077; printf '[default]\naws_access_key_id = test:tester\naws_secret_access_key = testing\n' >"$credentials")
+  PATIENCE=90 eventually s3 PUT "http://127.0.0.1:$swift_port/bucket"
+}
+
+start_swift_part() { # KIND
+  SWIFT_TEST_CONFIG_FILE='' "swift-$1-server" "$BATS_TEST_TMPDIR/swift/etc/$1-server.conf" \
+    >>"$BATS_TEST_TMPDIR/swift/log" 2>&1 3>&- &
+  swift_pid=$! # of the last one: the proxy
+  peers+=("$swift_pid")
+}
+
+# A request signed by another implementation than ours.
+s3() { python3 "$ROOT/tests/system/s3_request.py" "$credentials" "$@" 2>>"$BATS_TEST_TMPDIR/swift/log"; }

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection to a Redis server: commands out, in a pipeline, replies in. Bulk replies land where they are
+// wanted, without a copy in between. Protocol: redis.io, "Redis serialization protocol" (RESP 2); parser:
+// hiredis' read.h. Used by one thread at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libcommon/net/socket.hpp"
+#include "libcommon/net/stream.hpp"
+
+struct redisReader;
+
+namespace r3 {
+
+struct RedisReply {
+  enum class Kind { status, error, number, text, nothing };
+  Kind kind = Kind::nothing;
+  std::string text;         // of a status, an error or a short bulk string
+  long long number = 0;
+  std::size_t size = 0;     // of a bulk string
+  std::vector<RedisReply> parts = {};  // of an array, which has kind text
+};
+
+class RedisConnection {
+ public:
+  RedisConnection(const Address& server, std::chrono::milliseconds timeout, const Stop& stop);
+  ~RedisConnection();
+  RedisConnection(const RedisConnection&) = delete;
+
+  // Each waits at most until then for the server, and fails with ETIMEDOUT.
+  void set_deadline(Stream::Deadline deadline);
+
+  // Queues a command; its words stay valid until send().
+  void append(std::initializer_list<ConstBytes> words);
+  void send();
+  // The next reply. A bulk string is written to `into` as far as it fits, and its size told; without `into` it
+  // is in `text`. Throws ProtocolError for what is no reply.
+  RedisReply receive(Bytes into = {});
+
+  // append, send, receive.
+  RedisReply ask(std::initializer_list<ConstBytes> words);
+
+ private:
+  const Stop& stop_;
+  Channel channel_;
+  std::unique_ptr<Stream> stream_;
+  redisReader* reader_;
+  std::vector<std::byte> buffer_;
+  std::string heads_;                    // of queued words: lengths and short words
+  struct Piece { std::size_t head_end; ConstBytes body; };
+  std::vector<Piece> queued_;
+};
+
+inline ConstBytes word(std::string_view text) { return as_bytes(text); }
+
+}  // namespace r3
