@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "libcommon/base/error.hpp"
-#include "libcommon/base/log.hpp"
 #include "libcommon/base/tasks.hpp"
 #include "libcommon/net/r3_client.hpp"
 #include "libcommon/net/r3_server.hpp"
@@ -18,10 +17,7 @@ namespace r3::test {
 class R3Host {
  public:
   explicit R3Host(std::vector<R3Export> exports, R3ServerOptions options = {})
-      : exports_(std::move(exports)), options_(options) {
-    set_log("unit", Verbosity::quiet);  // outages are meant here
-    start();
-  }
+      : exports_(std::move(exports)), options_(options) { start(); }
   ~R3Host() { kill(); }
 
   void start() {
