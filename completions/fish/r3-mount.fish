@@ -10,7 +10,7 @@ complete -c r3-mount -l control -r -F -d 'answer questions (status, stop, ...) a
 complete -c r3-mount -l metrics -r -F -d 'serve the status as OpenMetrics over HTTP at ADDR'
 complete -c r3-mount -l ask -x -d 'ask the tool at ADDR a question, print its answer'
 complete -c r3-mount -l direct -d 'every read and write goes to the region itself'
-complete -c r3-mount -l driver -r -F -d 'fuse (a file), loop (a block device), auto (fuse)'
+complete -c r3-mount -l driver -r -F -d 'fuse (a file; default), ublk, nbd, loop (block devices), auto'
 complete -c r3-mount -s r -l read-only -d 'refuse writes'
 complete -c r3-mount -l mode -r -F -d 'permissions (default 0600)'
 complete -c r3-mount -l owner -r -F -d 'who owns it (default: who runs this)'

@@ -49,6 +49,23 @@ bool is_attached(const std::string& node) {
   return exists(node);
 }
 
+bool is_in_use(const std::string& node) {
+  // An exclusive open of a block device is refused while somebody has claimed it.
+  const int error = run_apart(
+      [&node] { return ::open(node.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC) < 0 ? errno : 0; });
+  return error == EBUSY || !holders_of(node).empty();
+}
+
+std::vector<std::string> users_of(const std::string& node) {
+  std::vector<std::string> users = holders_of(node);
+  struct stat status{};
+  if (::stat(node.c_str(), &status) != 0) return users;
+  for (const Mount& mount : read_mounts())
+    if (mount.major == major(status.st_rdev) && mount.minor == minor(status.st_rdev))
+      users.push_back("the mount " + mount.path);
+  return users;
+}
+
 DeviceLink::DeviceLink(const std::string& path, const std::string& node) : path_(path), node_(node) {
   if (path_.empty()) return;
   const std::string before = read();
@@ -76,26 +93,12 @@ BlockNode::BlockNode(std::string path, const DeviceOptions& options) : path_(std
   check(::chmod(path_.c_str(), options.mode & 07777u), path_);
 }
 
-std::vector<std::string> BlockNode::users() const {
-  std::vector<std::string> users = holders_of(path_);
-  for (const Mount& mount : read_mounts())
-    if (mount.major == major(before_.st_rdev) && mount.minor == minor(before_.st_rdev))
-      users.push_back("the mount " + mount.path);
-  return users;
-}
-
-bool BlockNode::claimed() const {
-  const int error = run_apart(
-      [this] { return ::open(path_.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC) < 0 ? errno : 0; });
-  return error == EBUSY;
-}
-
 bool BlockNode::wait_until_unused(std::chrono::milliseconds patience,
                                   const std::function<void()>& tick) const {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   const Stop pause;
-  for (bool said = false; claimed(); said = true) {
-    if (!said) log_warning(path_ + " is in use" + by(users()) + ": waiting for it");
+  for (bool said = false; is_in_use(path_); said = true) {
+    if (!said) log_warning(path_ + " is in use" + by(users_of(path_)) + ": waiting for it");
     if (std::chrono::steady_clock::now() >= deadline) return false;
     pause.wait_for(kLookEvery);
     tick();
@@ -114,16 +117,19 @@ void BlockNode::give_back() noexcept {
 }
 
 void end_block_device(BlockNode& node, Backend& backend, const DeviceOptions& options,
-                      const std::function<std::uint64_t()>& progress,
+                      const std::function<DeviceCounters()>& counters,
                       const std::function<void()>& take_away) {
   std::atomic<std::uint64_t> waits{0};
   int error = 0;
   bool unused = false;
   {
-    const Watchdog watchdog(options.grace, [&] { return progress() + waits; },
+    const Watchdog watchdog(options.grace, [&] { return counters().progress + waits; },
                             [&] { give_up(backend, options.grace); });
     error = sync_own_device(node.path());
-    unused = node.wait_until_unused(options.grace, [&] { ++waits; });
+    // To wait for users is no standstill, unless they themselves wait for the backend.
+    unused = node.wait_until_unused(options.grace, [&] {
+      if (counters().waiting == 0) ++waits;
+    });
     if (!unused) sync_own_device(node.path());
     node.give_back();
     take_away();
@@ -135,6 +141,11 @@ void end_block_device(BlockNode& node, Backend& backend, const DeviceOptions& op
   }
   if (error != 0) fail(error, node.path() + ": what was written last may be lost");
   if (!unused) fail(EBUSY, node.path() + ": taken away from those who used it");
+}
+
+DeviceCounters counters_of(const Counted& backend) {
+  const Counted::Numbers now = backend.numbers();
+  return {now.reads, now.read_bytes, now.writes, now.written_bytes, now.waiting, now.lost_bytes, now.ended};
 }
 
 void tune_queue(const std::string& node, const char* setting, std::uint64_t value) noexcept {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "libcommon/device/driver.hpp"
+#include "libcommon/storage/counted.hpp"
 
 namespace r3 {
 
@@ -24,6 +25,11 @@ void check_block_device_size(std::uint64_t size);
 
 // Whether "/dev/loop3", "/dev/nbd0" or "/dev/ublkb1" shows anything; true for any other node that is there.
 bool is_attached(const std::string& node);
+
+// Somebody has claimed it (it is mounted, or swap), or has it open as far as this process may see.
+bool is_in_use(const std::string& node);
+// File systems on it, and processes that have it open.
+std::vector<std::string> users_of(const std::string& node);
 
 // A symbolic link to a device, where the user wants to find it; none for an empty path.
 class DeviceLink {
@@ -51,12 +57,8 @@ class BlockNode {
 
   const std::string& path() const { return path_; }
 
-  // File systems on it, and processes that have it open.
-  std::vector<std::string> users() const;
-  // Somebody has claimed it: an exclusive open of a block device is refused while it is mounted or swap.
-  bool claimed() const;
-  // Until nobody has claimed it, for at most `patience`; says who has. `tick` is called every time that it
-  // looks again. False if it is still claimed.
+  // Until nobody uses it, for at most `patience`; says who does. `tick` is called every time that it looks again.
+  // False if it is still in use.
   bool wait_until_unused(std::chrono::milliseconds patience, const std::function<void()>& tick) const;
 
   // Gives mode and owner back, for nodes that outlive what is attached to them. Once.
@@ -69,10 +71,12 @@ class BlockNode {
 };
 
 // Ends a device in the order that loses nothing: what the kernel holds of it is written out, its users are
-// waited for (options.grace), `take_away` is called, the backend is flushed. When `progress` has returned the same
-// for as long, the backend is abandoned. Throws if anything was lost, or was taken away from somebody.
+// waited for (options.grace), `take_away` is called, the backend is flushed. When nothing gets on for as long, the
+// backend is abandoned. Throws if anything was lost, or was taken away from somebody.
 void end_block_device(BlockNode& node, Backend& backend, const DeviceOptions& options,
-                      const std::function<std::uint64_t()>& progress, const std::function<void()>& take_away);
+                      const std::function<DeviceCounters()>& counters, const std::function<void()>& take_away);
+
+DeviceCounters counters_of(const Counted& backend);
 
 // "8192" into /sys/block/NAME/queue/`setting`; a device works without it, slower.
 void tune_queue(const std::string& node, const char* setting, std::uint64_t value) noexcept;

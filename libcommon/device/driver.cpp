@@ -7,7 +7,9 @@
 #include "libcommon/base/log.hpp"
 #include "libcommon/device/fuse.hpp"
 #include "libcommon/device/loop.hpp"
+#include "libcommon/device/nbd.hpp"
 #include "libcommon/device/own_device.hpp"
+#include "libcommon/device/ublk.hpp"
 #include "libcommon/device/watchdog.hpp"
 #include "libcommon/storage/memory.hpp"
 
@@ -20,16 +22,18 @@ struct Driver {
   std::unique_ptr<Device> (*attach)(Backend&, const DeviceOptions&);
 };
 
-// "auto" is the first.
+// In the order in which "auto" tries them.
 constexpr Driver kDrivers[] = {
-    {"fuse", "a file", attach_fuse},
+    {"ublk", "a block device", attach_ublk},
+    {"nbd", "a block device", attach_nbd},
     {"loop", "a block device", attach_loop},
+    {"fuse", "a file", attach_fuse},
 };
 
 const Driver& find_driver(const std::string& name) {
   std::string known = "auto";
   for (const Driver& driver : kDrivers) {
-    if (name == driver.name || name == "auto") return driver;
+    if (name == driver.name) return driver;
     known += std::string(", ") + driver.name;
   }
   throw std::invalid_argument("--driver: '" + name + "' is none of " + known);
@@ -55,6 +59,21 @@ DriverReport probe(const Driver& driver) {
   return report;
 }
 
+// The reasons of those that could not are said with the choice.
+std::unique_ptr<Device> attach_first(Backend& backend, const DeviceOptions& options) {
+  std::string refused;
+  for (const Driver& driver : kDrivers) {
+    try {
+      std::unique_ptr<Device> device = driver.attach(backend, options);
+      log_hint(std::string("driver ") + driver.name + " (" + driver.shows + ")" + refused);
+      return device;
+    } catch (const std::system_error& error) {
+      refused += std::string("; not ") + driver.name + ": " + error.what();
+    }
+  }
+  throw std::runtime_error("no driver can show it" + refused);
+}
+
 }  // namespace
 
 void give_up(Backend& backend, std::chrono::milliseconds patience) noexcept {
@@ -64,6 +83,7 @@ void give_up(Backend& backend, std::chrono::milliseconds patience) noexcept {
 
 std::unique_ptr<Device> attach_device(const std::string& name, Backend& backend,
                                       const DeviceOptions& options) {
+  if (name == "auto") return attach_first(backend, options);
   return find_driver(name).attach(backend, options);
 }
 

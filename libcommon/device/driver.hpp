@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device driver shows a Backend to the application as a local file or block device: fuse and
-// loop. Knows the kernel's interfaces, not where the bytes come from.
+// A device driver shows a Backend to the application as a local file (fuse) or block device (ublk, nbd,
+// loop). Knows the kernel's interfaces, not where the bytes come from.
 #pragma once
 
 #include <sys/types.h>
@@ -25,6 +25,9 @@ struct DeviceOptions {
   bool read_only = false;
   bool force = false;     // hide a file that is not empty
   unsigned threads = 64;  // requests that may wait for the backend at once
+  // Names a region whose bytes outlive this process, and how it is shown: a block device (ublk, nbd) then waits for
+  // the next process that has the same, if this one is killed. Empty: its users get errors at once.
+  std::string identity;
   // How long detach() waits for those who use the device, and for a backend that does not answer.
   std::chrono::milliseconds grace{30'000};
   // Called once, in a thread of the device's, when it ended: by detach(), or because somebody
@@ -48,6 +51,9 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual const std::string& path() const = 0;
+  virtual const char* driver() const = 0;
+  // Whether it was left by a process that was killed, and taken over.
+  virtual bool adopted() const { return false; }
   virtual DeviceCounters counters() const = 0;
   // Writes out what the kernel holds and flushes the backend.
   virtual void flush() = 0;
@@ -63,9 +69,9 @@ struct DriverReport {
   std::string reason;  // why it cannot be used, or what it was tried with
 };
 
-// `driver` is "fuse", "loop" or "auto" (fuse). Borrows `backend`, which must outlive the device.
-// Throws std::invalid_argument for an unknown driver, std::system_error naming the path or device
-// otherwise.
+// `driver` is "ublk", "nbd", "loop", "fuse", or "auto": the first of these that can show it, of which a hint says
+// which it is and why not those before. Borrows `backend`, which must outlive the device. Throws
+// std::invalid_argument for an unknown driver, std::system_error naming the path or device otherwise.
 std::unique_ptr<Device> attach_device(const std::string& driver, Backend& backend,
                                       const DeviceOptions& options);
 

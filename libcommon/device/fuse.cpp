@@ -55,6 +55,7 @@ class FuseDevice : public Device {
   }
 
   const std::string& path() const override { return point_.path(); }
+  const char* driver() const override { return "fuse"; }
   DeviceCounters counters() const override { return server_.counters(); }
 
   void flush() override {

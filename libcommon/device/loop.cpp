@@ -101,6 +101,7 @@ class LoopDevice : public Device {
   const std::string& path() const override {
     return options_.path.empty() ? loop_.node() : options_.path;
   }
+  const char* driver() const override { return "loop"; }
   DeviceCounters counters() const override { return file_->counters(); }
 
   void flush() override {

@@ -48,7 +48,7 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
 @test "without a region" { mount_fails 2 REGION --direct; }
 
 @test "an unknown driver" {
-  mount_fails 2 "--driver: 'floppy' is none of auto, fuse, loop" --direct --driver floppy memory:4K disk
+  mount_fails 2 "--driver: 'floppy' is none of auto, ublk, nbd, loop, fuse" --direct --driver floppy memory:4K disk
   [ ! -e disk ]
 }
 
@@ -93,9 +93,9 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
 @test "--list-drivers names each driver and says why or why not" {
   run "$BIN/r3-mount" --list-drivers
   [[ $status == 0 || $status == 3 ]]
-  [ "${#lines[@]}" = 2 ]
-  [[ ${lines[0]} == fuse$'\t'@(yes|no)$'\t'?* ]]
-  [[ ${lines[1]} == loop$'\t'@(yes|no)$'\t'?* ]]
+  [ "${#lines[@]}" = 4 ]
+  local names=(ublk nbd loop fuse) i
+  for i in 0 1 2 3; do [[ ${lines[i]} == "${names[i]}"$'\t'@(yes|no)$'\t'?* ]]; done
   run "$BIN/r3-mount" --list-drivers --json
-  [ "$(jq -c 'select(.event == "driver") | has("usable") and has("reason")' <<<"$output" | tr -d '\n')" = truetrue ]
+  [ "$(jq -c 'select(.event == "driver") | has("usable") and has("reason")' <<<"$output" | tr -d '\n')" = truetruetruetrue ]
 }

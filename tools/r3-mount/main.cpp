@@ -5,6 +5,7 @@
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/driver.hpp"
 #include "libcommon/net/region.hpp"
+#include "tools/r3-mount/identity.hpp"
 #include "tools/r3-mount/managed.hpp"
 #include "tools/r3-mount/mount.hpp"
 #include "tools/r3-mount/options.hpp"
@@ -50,6 +51,7 @@ int serve(Tool& tool, MountOptions& options) {
   const Region named = parse_region(options.region);
   const std::unique_ptr<Backend> region = open_region(named, options.open);
   options.device.read_only |= region->read_only();
+  options.device.identity = identity_of(named, options);
   std::unique_ptr<Managed> managed;
   if (!options.direct)
     managed = std::make_unique<Managed>(*region, to_text(named), options.managed, tool);

@@ -24,7 +24,7 @@ Mount::Mount(Backend& backend, Managed* managed, const std::string& driver, Devi
 Json Mount::status() const {
   const DeviceCounters now = device_->counters();
   Json status;
-  status.add("path", path()).add("size", backend_.size())
+  status.add("path", path()).add("driver", device_->driver()).add("adopted", device_->adopted()).add("size", backend_.size())
       .add("reads", now.reads).add("read_bytes", now.read_bytes)
       .add("writes", now.writes).add("written_bytes", now.written_bytes)
       .add("waiting", now.waiting).add("lost_bytes", now.lost_bytes);
@@ -41,7 +41,8 @@ void Mount::flush() {
 void Mount::announce() {
   if (!tool_.json()) tool_.print(path());
   tool_.events().send(
-      Json().add("event", "attached").add("path", path()).add("size", backend_.size()));
+      Json().add("event", "attached").add("path", path()).add("size", backend_.size())
+          .add("driver", device_->driver()).add("adopted", device_->adopted()));
 }
 
 void Mount::end() {

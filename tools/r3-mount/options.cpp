@@ -13,7 +13,7 @@ void declare_mount(Tool& tool, MountOptions& options) {
   set.argument("PATH", options.device.path, "where to show them (default: made and printed)",
                OptionSet::Need::optional);
   set.flag("--direct", options.direct, "every read and write goes to the region itself");
-  set.text("--driver", "NAME", options.driver, "fuse (a file), loop (a block device), auto (fuse)");
+  set.text("--driver", "NAME", options.driver, "fuse (a file; default), ublk, nbd, loop (block devices), auto");
   set.flag("-r,--read-only", options.device.read_only, "refuse writes");
   set.text("--mode", "OCTAL", options.mode, "permissions (default 0600)");
   set.text("--owner", "USER[:GROUP]", options.owner, "who owns it (default: who runs this)");

@@ -14,7 +14,7 @@ namespace r3 {
 
 struct MountOptions {
   std::string region;
-  std::string driver = "auto";
+  std::string driver = "fuse";
   bool direct = false;
   bool list_drivers = false;
   std::string mode = "0600";
