@@ -131,7 +131,7 @@ demo:
 	BIN=$(BUILD) scripts/demo
 
 bench:
-	scripts/install-deps build bench
+	scripts/install-deps build bench vm
 	+$(MAKE) all aids $(BUILD)/tests/bench/grpc/grpc-load
 	BIN=$(BUILD) tests/bench/run
 
