@@ -127,13 +127,14 @@ bool R3Session::keep(const wire::Header& request, ConstBytes data, std::uint64_t
 
 std::optional<std::uint64_t> R3Session::flush_point() {
   std::lock_guard lock(mutex_);
-  if (durable_ == changes_) return std::nullopt;
+  if (flushed_ && durable_ == changes_) return std::nullopt;
   return changes_;
 }
 
 bool R3Session::flushed(std::uint64_t point, std::uint64_t verifier) {
   std::lock_guard lock(mutex_);
   if (verifier != verifier_) return false;
+  flushed_ = true;
   for (; durable_ < point; ++durable_) {
     if (unflushed_.empty()) continue;
     unflushed_.pop();

@@ -55,7 +55,8 @@ class R3Session {
   // The server with this verifier answered the change. False: it is gone, the change has to be sent again.
   // `full`: time to flush.
   bool keep(const wire::Header& request, ConstBytes data, std::uint64_t verifier, bool& full);
-  // Where a flush stands that is sent now, none if there was no change since the last; what it made durable.
+  // Where a flush stands that is sent now, none if there was no change since the last (the first flush is
+  // sent in any case: a client before this one may have left something); what it made durable.
   std::optional<std::uint64_t> flush_point();
   bool flushed(std::uint64_t point, std::uint64_t verifier);
 
@@ -81,6 +82,7 @@ class R3Session {
   UnflushedLog unflushed_;            // guarded by mutex_: empty if a restart loses everything
   std::uint64_t changes_ = 0;         // guarded by mutex_: answered so far
   std::uint64_t durable_ = 0;         // guarded by mutex_: of these, and not in unflushed_ any more
+  bool flushed_ = false;              // guarded by mutex_: once at least
   struct Range { std::uint64_t offset, length; };
   std::vector<Range> changing_;       // guarded by mutex_
   std::condition_variable changed_;

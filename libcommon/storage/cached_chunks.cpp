@@ -36,6 +36,7 @@ CachedChunks::CachedChunks(Backend& remote, CacheStore& store, std::uint64_t chu
       capacity_(std::max(capacity / chunk + (capacity >= remote.size() ? 1 : 0), ChunkMap::kGroup)),
       used_(map_.groups()) {
   store_.attach(map_);
+  if (!remote_.read_only()) remote_.flush();
 }
 
 bool CachedChunks::has_room(std::uint64_t count) const {

@@ -36,7 +36,9 @@ struct CachedChange {
 
 class CachedChunks {
  public:
-  // `capacity`: bytes that may be here at once, at least a group of chunks (the region's size: all).
+  // Flushes the remote first: what somebody left there unflushed may be gone tomorrow, and nothing that is
+  // fetched may. `capacity`: bytes that may be here at once, at least a group of chunks (the region's size:
+  // all).
   CachedChunks(Backend& remote, CacheStore& store, std::uint64_t chunk, std::uint64_t capacity);
 
   ChunkMap& map() { return map_; }

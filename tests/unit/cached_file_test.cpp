@@ -108,7 +108,8 @@ class Driven {
       remote_.write_at(Bytes(bytes).first(chunks_->map().length_of(run)), run.first * kChunk);
     ASSERT_TRUE(chunks_->close_epoch());
     store_->sync_data();
-    settle();  // the remote has flushed: from here on nothing older may come back
+    remote_.flush();
+    settle();  // from here on nothing older may come back
     chunks_->end_epoch(true);
   }
   void sync() {
@@ -122,34 +123,41 @@ class Driven {
   void crash_here() {
     if (!chunks_) return;  // while the store begins
     ++crashes_;
-    check(disk_.after_kill(), kBoot);
-    for (int i = 0; i < 3; ++i) check(disk_.after_power_loss(random_), kNextBoot);
+    for (const bool server_too : {false, true}) {
+      check(disk_.after_kill(), kBoot, server_too);
+      for (int i = 0; i < 2; ++i) check(disk_.after_power_loss(random_), kNextBoot, server_too);
+    }
   }
 
-  // Every sector that is here is one that may be; what is clean is what the remote has.
-  void check(SimulatedDisk left, const std::array<std::byte, 16>& boot) {
+  // What the next start finds: every chunk is one that may be, whether it is here or fetched; what is clean
+  // is what the remote has, and still has when its server is started anew after that.
+  void check(SimulatedDisk left, const std::array<std::byte, 16>& boot, bool server_too) {
+    VolatileBackend remote = remote_;
+    if (server_too) remote.lose();
     const FileStore::Found expected =
         boot == kBoot ? FileStore::Found::killed : FileStore::Found::power_loss;
     FileStore store(left, "cache", owner(), boot);
     ASSERT_EQ(store.found(), expected);
-    const ChunkMap map(kSize, kChunk, store);
+    CachedChunks chunks(remote, store, kChunk, ~0ULL);
     std::vector<std::byte> bytes(kChunk);
     for (std::uint64_t chunk = 0; chunk < kChunks; ++chunk) {
       const Bytes part = Bytes(bytes).first(length(chunk));
-      const bool here = map.present.test(chunk);
-      if (here) store.read(part, chunk * kChunk);
-      else remote_.read_at(part, chunk * kChunk);
+      chunks.read(part, chunk * kChunk);
       const auto value = std::to_integer<unsigned>(part[0]);
       ASSERT_TRUE(allowed_[chunk].contains(value)) << "chunk " << chunk << " has " << value;
-      if (!here) continue;
-      if (map.dirty.test(chunk)) ++dirty_seen_;
-      else ASSERT_EQ(std::vector(part.begin(), part.end()), read_bytes(remote_, chunk * kChunk, part.size()))
+    }
+    remote.lose();
+    for (std::uint64_t chunk = 0; chunk < kChunks; ++chunk) {
+      const Bytes part = Bytes(bytes).first(length(chunk));
+      chunks.read(part, chunk * kChunk);
+      if (chunks.map().dirty.test(chunk)) ++dirty_seen_;
+      else ASSERT_EQ(std::vector(part.begin(), part.end()), read_bytes(remote, chunk * kChunk, part.size()))
           << "clean chunk " << chunk;
     }
   }
 
   std::mt19937_64 random_;
-  MemoryBackend remote_;
+  VolatileBackend remote_;
   SimulatedDisk disk_;
   std::unique_ptr<FileStore> store_;
   std::unique_ptr<CachedChunks> chunks_;

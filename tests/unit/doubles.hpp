@@ -3,11 +3,13 @@
 // through, Faulty fails the call it is told to, Gated holds calls back until the test lets them go.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/storage/backend.hpp"
@@ -165,6 +167,29 @@ class GatedBackend : public PassingBackend {
   bool shut_ = false;
   bool abandoned_ = false;
   unsigned waiting_ = 0;
+};
+
+// A server's page cache: what was not flushed is gone when it is lost. For one thread at a time; can be
+// copied.
+class VolatileBackend : public Backend {
+ public:
+  explicit VolatileBackend(std::uint64_t size) : now_(size), durable_(size) {}
+
+  std::uint64_t size() const override { return now_.size(); }
+  void read_at(Bytes into, std::uint64_t offset) override {
+    check_read_range(size(), offset, into.size());
+    std::copy_n(now_.begin() + static_cast<std::ptrdiff_t>(offset), into.size(), into.begin());
+  }
+  void write_at(ConstBytes from, std::uint64_t offset) override {
+    check_write_range(size(), offset, from.size());
+    std::copy(from.begin(), from.end(), now_.begin() + static_cast<std::ptrdiff_t>(offset));
+  }
+  void flush() override { durable_ = now_; }
+  // The server is started anew.
+  void lose() { now_ = durable_; }
+
+ private:
+  std::vector<std::byte> now_, durable_;
 };
 
 }  // namespace r3::test

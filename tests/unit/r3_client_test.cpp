@@ -9,6 +9,7 @@
 #include "libcommon/net/r3_slot.hpp"
 #include "libcommon/storage/memory.hpp"
 #include "tests/unit/backend_suite.hpp"
+#include "tests/unit/doubles.hpp"
 #include "tests/unit/r3_host.hpp"
 
 namespace {
@@ -160,6 +161,19 @@ TEST(R3Client, WritesThatARestartLostAreMadeAgain) {
   client->read_at(into, 100);
   EXPECT_EQ(as_text(into), std::string_view("otw\0\0", 5));
   client->flush();
+}
+
+TEST(R3Client, TheFirstFlushIsSentTheNextOnlyAfterAChange) {
+  CountingBackend counted(std::make_unique<MemoryBackend>(64 * KiB));
+  R3Host host({{"", &counted}});
+  const auto client = host.client();
+  client->flush();  // somebody before it may have left something
+  EXPECT_EQ(counted.calls(Call::flush), 1u);
+  client->flush();
+  EXPECT_EQ(counted.calls(Call::flush), 1u);
+  client->write_at(as_bytes("x"), 0);
+  client->flush();
+  EXPECT_EQ(counted.calls(Call::flush), 2u);
 }
 
 TEST(R3Client, AnotherExportIsNeverMixedIn) {

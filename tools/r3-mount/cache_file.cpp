@@ -73,6 +73,8 @@ CacheFile::CacheFile(const std::string& path, const std::string& name, Backend& 
 
 void CacheFile::clear_doubt(Backend& region, std::uint64_t chunk, bool push_anyway) {
   const ChunkMap map(region.size(), chunk, *store_);
+  // What it has now has to stay, or what is compared with it is no longer the same.
+  if (!region.read_only()) region.flush();
   if (!can_tell(region, chunk)) return store_->forget_clean(0, map.chunks());
   std::uint64_t differ = 0;
   std::vector<std::byte> bytes;
