@@ -10,7 +10,7 @@ Cached::Cached(Backend& remote, CacheStore& store, PullSource& source, const Cac
       store_(store),
       source_(source),
       sync_(options.sync),
-      chunks_(remote, store, options.chunk, options.capacity),
+      chunks_(remote, store, options.chunk, options.capacity, options.on_local),
       puller_(chunks_, source, options.pull),
       pusher_(chunks_, options.push) {}
 
@@ -127,6 +127,7 @@ CachedNumbers Cached::numbers() const {
   numbers.complete = puller_.complete();
   numbers.last_error = pusher_.last_error();
   if (numbers.last_error.empty()) numbers.last_error = puller_.last_error();
+  numbers.cache_error = chunks_.cache_error();
   return numbers;
 }
 

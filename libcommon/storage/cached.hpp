@@ -27,6 +27,7 @@ struct CachedOptions {
   CachedSync sync = CachedSync::remote;
   PullerOptions pull;
   PusherOptions push;
+  CachedChunks::OnLocal on_local = {};  // see cached_chunks.hpp
 };
 
 struct CachedNumbers {
@@ -36,7 +37,8 @@ struct CachedNumbers {
   Puller::Numbers pull;
   Pusher::Numbers push;
   bool complete = false;  // everything that the source wants is here
-  std::string last_error;
+  std::string last_error;  // of the remote
+  int cache_error = 0;     // the errno with which the cache last failed
 };
 
 class Cached : public Backend {
@@ -68,6 +70,7 @@ class Cached : public Backend {
   bool wait_until_clean(const Stop& stop) { return pusher_.wait_until_clean(stop); }
   bool wait_until_pulled(const Stop& stop) { return puller_.wait_until_complete(stop); }
   CachedNumbers numbers() const;
+  CachedChunks& chunks() { return chunks_; }
 
  private:
   void check_write(std::uint64_t offset, std::uint64_t length) const;

@@ -28,12 +28,13 @@ Bytes scratch(std::size_t size) {
 }  // namespace
 
 CachedChunks::CachedChunks(Backend& remote, CacheStore& store, std::uint64_t chunk,
-                           std::uint64_t capacity)
+                           std::uint64_t capacity, OnLocal told)
     : remote_(remote),
       store_(store),
       map_(remote.size(), chunk, store),
       asides_(chunk, kAsides),
       capacity_(std::max(capacity / chunk + (capacity >= remote.size() ? 1 : 0), ChunkMap::kGroup)),
+      told_(std::move(told)),
       used_(map_.groups()) {
   store_.attach(map_);
   if (!remote_.read_only()) remote_.flush();
@@ -46,7 +47,7 @@ bool CachedChunks::has_room(std::uint64_t count) const {
 bool CachedChunks::read(Bytes into, std::uint64_t offset) {
   bool missed = false;
   while (!into.empty()) {
-    auto done = read_present(into, offset, true);
+    auto done = read_here(into, offset);
     if (done == 0) {
       missed = true;
       done = fetch(into, offset);
@@ -58,13 +59,46 @@ bool CachedChunks::read(Bytes into, std::uint64_t offset) {
 }
 
 bool CachedChunks::try_read(Bytes into, std::uint64_t offset) {
-  while (!into.empty()) {
-    const auto done = read_present(into, offset, false);
-    if (done == 0) return false;
-    into = into.subspan(done);
-    offset += done;
+  if (store_.error() != 0) return false;
+  try {
+    while (!into.empty()) {
+      const auto done = read_present(into, offset, false);
+      if (done == 0) return false;
+      into = into.subspan(done);
+      offset += done;
+    }
+  } catch (const std::system_error&) {
+    return false;  // who may wait finds a way around it
   }
   return true;
+}
+
+std::size_t CachedChunks::read_here(Bytes into, std::uint64_t offset) {
+  if (store_.error() == 0) try {
+      return read_present(into, offset, true);
+    } catch (const std::system_error& error) {
+      cache_error_ = error.code().value();
+    }
+  return read_around(into, offset);
+}
+
+// A cache that cannot be read, or believed: what is clean the remote has as well; what is dirty is nowhere
+// else. 0 if the first chunk is absent.
+std::size_t CachedChunks::read_around(Bytes into, std::uint64_t offset) {
+  const auto first = offset / map_.chunk();
+  bool dirty = false;
+  {
+    const std::shared_lock lock(map_.lock_of(first));
+    auto end = std::min(map_.group_end(first), map_.touched(offset, into.size()).end());
+    end = map_.present.next_clear(first, end);
+    if (end == first) return 0;
+    dirty = map_.dirty.test(first);
+    end = dirty ? map_.dirty.next_clear(first, end) : map_.dirty.next_set(first, end);
+    into = into.first(std::min<std::uint64_t>(into.size(), end * map_.chunk() - offset));
+    if (dirty) store_.read(into, offset);
+  }
+  if (!dirty) remote_.read_at(into, offset);
+  return into.size();
 }
 
 bool CachedChunks::all_present(std::uint64_t offset, std::uint64_t length) {
@@ -147,6 +181,7 @@ std::uint64_t CachedChunks::fill(const ChunkRun& run, ConstBytes bytes) {
     }
     at = stop;
   }
+  if (told_ && leading > 0 && room) told_(map_.offset_of(run.first), map_.length_of({run.first, leading}));
   return leading;
 }
 
@@ -154,7 +189,8 @@ std::uint64_t CachedChunks::fill(const ChunkRun& run, ConstBytes bytes) {
 bool CachedChunks::keep(const ChunkRun& run, ConstBytes bytes) {
   try {
     store_.write(bytes, map_.offset_of(run.first));
-  } catch (const std::system_error&) {
+  } catch (const std::system_error& error) {
+    if (error.code().value() != ENOSPC) cache_error_ = error.code().value();
     return false;
   }
   map_.add_present(run);
@@ -206,7 +242,7 @@ bool CachedChunks::try_change(CachedChange change) {
 
 CachedChunks::Outcome CachedChunks::change_group(const CachedChange& part, bool wait) {
   const auto run = map_.touched(part.offset, part.length);
-  const Changing changing(*this);
+  const FairLock::Shared changing(gate_);
   std::unique_lock lock(map_.lock_of(run.first), std::defer_lock);
   if (wait) lock.lock();
   else if (!lock.try_lock()) return {Needs::lock};

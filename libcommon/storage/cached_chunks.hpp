@@ -16,9 +16,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <shared_mutex>
 #include <vector>
 
+#include "libcommon/base/fair_lock.hpp"
 #include "libcommon/storage/backend.hpp"
 #include "libcommon/storage/cached_asides.hpp"
 #include "libcommon/storage/cached_flights.hpp"
@@ -36,10 +36,14 @@ struct CachedChange {
 
 class CachedChunks {
  public:
+  // Called for each run of chunks that has come from the remote, in bytes: any thread; must not wait.
+  using OnLocal = std::function<void(std::uint64_t offset, std::uint64_t length)>;
+
   // Flushes the remote first: what somebody left there unflushed may be gone tomorrow, and nothing that is
   // fetched may. `capacity`: bytes that may be here at once, at least a group of chunks (the region's size:
   // all).
-  CachedChunks(Backend& remote, CacheStore& store, std::uint64_t chunk, std::uint64_t capacity);
+  CachedChunks(Backend& remote, CacheStore& store, std::uint64_t chunk, std::uint64_t capacity,
+               OnLocal told = {});
 
   ChunkMap& map() { return map_; }
   const ChunkMap& map() const { return map_; }
@@ -51,7 +55,7 @@ class CachedChunks {
   // Whether there is room for `count` more chunks without giving others up.
   bool has_room(std::uint64_t count) const;
 
-  // The whole range; fetches what is absent. True if it had to.
+  // The whole range; fetches what is absent, and what is clean and cannot be read here. True if it had to.
   bool read(Bytes into, std::uint64_t offset);
   bool try_read(Bytes into, std::uint64_t offset);
   bool all_present(std::uint64_t offset, std::uint64_t length);
@@ -80,6 +84,14 @@ class CachedChunks {
   void abandon() noexcept;
   // Chunks that were given up for others, so far.
   std::uint64_t evicted() const { return evicted_; }
+  // What the cache last failed to give or to take, an errno; 0: nothing so far.
+  int cache_error() const { return store_.error() != 0 ? store_.error() : cache_error_.load(); }
+  // For who compares with the remote: the first run at or after `from`, in its group, that is here and clean
+  // (count 0: none), and its bytes as they are here; false if it no longer is, or cannot be read.
+  ChunkRun next_clean(std::uint64_t from) const;
+  bool read_clean(const ChunkRun& run, Bytes into);
+  // The chunk, if it is clean, is no longer here; false if it is, or has to stay.
+  bool forget(std::uint64_t chunk);
   // How long a read from the remote takes that does not wait behind others.
   void set_round_trip(std::chrono::nanoseconds time) { round_trip_ = time.count(); }
 
@@ -91,37 +103,9 @@ class CachedChunks {
     std::uint64_t count = 0;  // of chunks that need room
   };
 
-  // While one lives, changes are made and marked, and no epoch is sealed.
-  class Changing {
-   public:
-    explicit Changing(CachedChunks& chunks) : lock_(chunks.gate_, std::defer_lock) {
-      if (chunks.sealing_.load(std::memory_order_relaxed)) {
-        const std::lock_guard wait(chunks.before_gate_);
-      }
-      lock_.lock();
-    }
-
-   private:
-    std::shared_lock<std::shared_mutex> lock_;
-  };
-  // While one lives, nothing is changed; it does not wait for those that come after it.
-  class Alone {
-   public:
-    explicit Alone(CachedChunks& chunks) : chunks_(chunks), first_(chunks.before_gate_) {
-      chunks_.sealing_ = true;
-      chunks_.gate_.lock();
-      chunks_.sealing_ = false;
-    }
-    ~Alone() { chunks_.gate_.unlock(); }
-    Alone(const Alone&) = delete;
-    Alone& operator=(const Alone&) = delete;
-
-   private:
-    CachedChunks& chunks_;
-    std::lock_guard<std::mutex> first_;
-  };
-
   std::size_t read_present(Bytes into, std::uint64_t offset, bool wait);
+  std::size_t read_here(Bytes into, std::uint64_t offset);
+  std::size_t read_around(Bytes into, std::uint64_t offset);
   std::size_t fetch(Bytes into, std::uint64_t offset);
   Outcome change_group(const CachedChange& part, bool wait);
   Outcome change_if_kept(const CachedChange& part);
@@ -136,7 +120,8 @@ class CachedChunks {
   void seal_all();
   void throw_if_abandoned() const;  // with epoch_mutex_ held
   std::uint64_t evict(std::uint64_t count);
-  std::uint64_t drop_clean(const ChunkRun& run);
+  std::uint64_t drop_clean(const ChunkRun& group);
+  bool drop_clean_run(const ChunkRun& run);  // with its group's lock held
 
   Backend& remote_;
   CacheStore& store_;
@@ -145,13 +130,11 @@ class CachedChunks {
   Asides asides_;
   const std::uint64_t capacity_;  // chunks
   std::function<void()> want_push_;
+  const OnLocal told_;
   std::atomic<std::int64_t> round_trip_{0};
+  std::atomic<int> cache_error_{0};
 
-  // Shared: a change is made and marked. Alone: an epoch is sealed. Who wants it alone goes first.
-  std::shared_mutex gate_;
-  std::mutex before_gate_;
-  std::atomic<bool> sealing_{false};
-
+  FairLock gate_;  // shared by changes; who seals an epoch has it alone
   std::mutex epoch_mutex_;
   std::condition_variable epoch_ended_;
   std::uint64_t epochs_ = 0;   // guarded by epoch_mutex_

@@ -69,13 +69,7 @@ void FileDisk::punch(std::uint64_t offset, std::uint64_t length, bool keep) {
   }
 }
 
-// The system forgets a write that failed once it has told: after one failure, no sync is believed.
-void FileDisk::sync() {
-  if (const int earlier = sync_error_; earlier != 0) fail(earlier, path_ + ": an earlier sync failed");
-  if (::fdatasync(file_.get()) == 0) return;
-  sync_error_ = errno;
-  fail(sync_error_, path_);
-}
+void FileDisk::sync() { check(::fdatasync(file_.get()), path_); }
 
 Bytes FileDisk::map(std::uint64_t offset, std::uint64_t length) {
   mapped_ = Mapping::of_file(file_.get(), offset, length, true);

@@ -3,7 +3,6 @@
 // Knows offsets, not what is there.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -25,7 +24,7 @@ class CacheDisk {
   virtual void write(ConstBytes from, std::uint64_t offset) = 0;
   // Makes the range zero, and gives its space back unless `keep`.
   virtual void punch(std::uint64_t offset, std::uint64_t length, bool keep) = 0;
-  // Everything written before is durable.
+  // Everything written before is durable. After a failure, what was written is anything.
   virtual void sync() = 0;
   // A part of it as memory that outlives the process, though not a power loss. Only once.
   virtual Bytes map(std::uint64_t offset, std::uint64_t length) = 0;
@@ -51,7 +50,6 @@ class FileDisk : public CacheDisk {
   Fd file_;
   Mapping mapped_;
   bool in_memory_ = false;
-  std::atomic<int> sync_error_{0};
 };
 
 }  // namespace r3

@@ -16,7 +16,7 @@ constexpr std::uint64_t kDropGroups = 16;  // that the store is asked about at o
 }  // namespace
 
 void CachedChunks::seal() {
-  const Alone alone(*this);
+  const FairLock::Alone alone(gate_);
   seal_all();
   sending_ = true;
 }
@@ -28,7 +28,7 @@ void CachedChunks::seal_all() {
 }
 
 ChunkRun CachedChunks::take_unsent(std::uint64_t from, Bytes into) {
-  const Changing changing(*this);
+  const FairLock::Shared changing(gate_);
   const auto from_chunk = map_.unsent.next_set(from, map_.chunks());
   if (from_chunk == map_.chunks()) return {from_chunk, 0};
   const auto most = std::max<std::uint64_t>(into.size() / map_.chunk(), 1);
@@ -53,7 +53,7 @@ ChunkRun CachedChunks::take_unsent(std::uint64_t from, Bytes into) {
 }
 
 bool CachedChunks::close_epoch() {
-  const Alone alone(*this);
+  const FairLock::Alone alone(gate_);
   if (map_.unsent.next_set(0, map_.chunks()) < map_.chunks()) return false;
   sending_ = false;
   return true;
@@ -61,7 +61,7 @@ bool CachedChunks::close_epoch() {
 
 void CachedChunks::end_epoch(bool durable) {
   {
-    const Changing changing(*this);
+    const FairLock::Shared changing(gate_);
     for (std::uint64_t group = 0; group < map_.groups(); ++group) {
       const auto [first, count] = map_.group(group);
       if (map_.sealed.next_set(first, first + count) == first + count) continue;
@@ -102,7 +102,7 @@ void CachedChunks::wait_for_asides() {
     throw_if_abandoned();
     if (taken != taken_) return;
   }
-  const Alone alone(*this);
+  const FairLock::Alone alone(gate_);
   if (!sending_) return;
   seal_all();
   asides_.clear();
@@ -140,6 +140,42 @@ std::uint64_t CachedChunks::evict(std::uint64_t count) {
   return freed;
 }
 
+ChunkRun CachedChunks::next_clean(std::uint64_t from) const {
+  if (from >= map_.chunks()) return {from, 0};
+  const std::shared_lock lock(map_.lock_of(from));
+  const auto stop = map_.group_end(from);
+  for (auto at = from; (at = map_.present.next_set(at, stop)) < stop;) {
+    if (map_.dirty.test(at)) {
+      ++at;
+      continue;
+    }
+    return {at, std::min(map_.present.next_clear(at, stop), map_.dirty.next_set(at, stop)) - at};
+  }
+  return {stop, 0};
+}
+
+bool CachedChunks::read_clean(const ChunkRun& run, Bytes into) {
+  const std::shared_lock lock(map_.lock_of(run.first));
+  if (map_.present.count(run.first, run.count) < run.count || map_.dirty.count(run.first, run.count) > 0)
+    return false;
+  try {
+    store_.read(into, map_.offset_of(run.first));
+  } catch (const std::system_error& error) {
+    cache_error_ = error.code().value();
+    return false;
+  }
+  return true;
+}
+
+bool CachedChunks::forget(std::uint64_t chunk) {
+  const std::lock_guard alone(evict_mutex_);
+  const ChunkRun run{chunk, 1};
+  store_.prepare_drop(chunk / ChunkMap::kGroup * ChunkMap::kGroup,
+                      map_.group(chunk / ChunkMap::kGroup).count);
+  const std::lock_guard lock(map_.lock_of(chunk));
+  return drop_clean_run(run);
+}
+
 // What is in flight stays, lest what the remote said before a change is taken for what it says after it.
 std::uint64_t CachedChunks::drop_clean(const ChunkRun& group) {
   const std::lock_guard lock(map_.lock_of(group.first));
@@ -149,12 +185,18 @@ std::uint64_t CachedChunks::drop_clean(const ChunkRun& group) {
                               map_.dirty.next_set(at, group.end()));
     const ChunkRun run{at, end - at};
     at = std::max(end, at + 1);
-    if (run.count == 0 || flights_.overlaps(run) || !store_.may_drop(run.first, run.count)) continue;
-    map_.drop_present(run);
-    store_.drop(map_.offset_of(run.first), map_.length_of(run));
-    freed += run.count;
+    if (run.count > 0 && drop_clean_run(run)) freed += run.count;
   }
   return freed;
+}
+
+bool CachedChunks::drop_clean_run(const ChunkRun& run) {
+  if (map_.present.count(run.first, run.count) < run.count || map_.dirty.count(run.first, run.count) > 0 ||
+      flights_.overlaps(run) || !store_.may_drop(run.first, run.count))
+    return false;
+  map_.drop_present(run);
+  store_.drop(map_.offset_of(run.first), map_.length_of(run));
+  return true;
 }
 
 }  // namespace r3

@@ -50,7 +50,7 @@ void FileStore::begin(const CacheOwner& owner) {
   label_.instance = owner.instance;
   owner.name.copy(label_.name.data(), label_.name.size() - 1);
   disk_.sync();
-  write_label(true);
+  write_label(CacheLabel::kOpen);
 }
 
 void FileStore::take_up(const CacheOwner& owner) {
@@ -62,9 +62,9 @@ void FileStore::take_up(const CacheOwner& owner) {
   present_words_ = {words, layout_.map_words};
   dirty_words_ = {words + layout_.map_words, layout_.map_words};
   read_pages(label_);
-  found_ = label_.open == 0 ? Found::closed : label_.boot == boot_ ? Found::killed : Found::power_loss;
+  found_ = label_.open == CacheLabel::kClosed ? Found::closed : label_.boot == boot_ ? Found::killed : Found::power_loss;
   recover();
-  write_label(true);
+  write_label(CacheLabel::kOpen);
 }
 
 // Of our size, and no label yet: its maker did not come further.
@@ -98,9 +98,11 @@ void FileStore::check_label(const CacheLabel& label, const CacheOwner& owner) co
   if (label.chunk != owner.chunk)
     refuse("made with --chunk-size " + std::to_string(label.chunk));
   if (disk_.size() < layout_.end) refuse("the cache was cut off");
+  if (label.open == CacheLabel::kFailed)
+    refuse("its disk failed while it was in use: what it holds cannot be believed");
 }
 
-void FileStore::write_label(bool open) {
+void FileStore::write_label(std::uint64_t open) {
   ++label_.sequence;
   label_.open = open;
   label_.boot = boot_;
@@ -122,7 +124,7 @@ bool FileStore::read_page(std::uint64_t number, CachePage& newest) {
     found = true;
   }
   // A first write that never became whole leaves no other, and nothing that counted.
-  if (!found && !blank && label_.open == 0) refuse("the cache's map is damaged");
+  if (!found && !blank && label_.open == CacheLabel::kClosed) refuse("the cache's map is damaged");
   return found;
 }
 
@@ -136,7 +138,7 @@ void FileStore::read_pages(const CacheLabel& label) {
     pages_[number].durable_intent = pages_[number].intent = page.intent;
     put_into_image(page);
   }
-  if (label.open == 0 && sequences != label.pages) refuse("the cache's map is damaged");
+  if (label.open == CacheLabel::kClosed && sequences != label.pages) refuse("the cache's map is damaged");
   for (std::uint64_t index = 0; index < Bitmap::words_for(layout_.chunks); ++index)
     claimed_.set_word(index, image_present_.word(index));
 }
@@ -183,7 +185,7 @@ void FileStore::forget_clean(std::uint64_t first, std::uint64_t count) {
 void FileStore::close() {
   sync();
   const std::lock_guard lock(pages_mutex_);
-  write_label(false);
+  write_label(CacheLabel::kClosed);
 }
 
 void FileStore::read(Bytes into, std::uint64_t offset) { disk_.read(into, layout_.data + offset); }
@@ -193,10 +195,12 @@ bool FileStore::try_read(Bytes into, std::uint64_t offset) {
 }
 
 void FileStore::write(ConstBytes from, std::uint64_t offset) {
+  if (error_ != 0) fail(error_, name_ + ": a sync failed");
   disk_.write(from, layout_.data + offset);
 }
 
 void FileStore::zero(std::uint64_t offset, std::uint64_t length) {
+  if (error_ != 0) fail(error_, name_ + ": a sync failed");
   disk_.punch(layout_.data + offset, length, true);
 }
 
@@ -226,7 +230,7 @@ void FileStore::allow_overwrite(std::uint64_t first, std::uint64_t) {
     next.intent = page.durable_intent | wanted;
     fill_from_image(next);
     write_page(next);
-    disk_.sync();
+    make_durable();
     page.durable_intent = next.intent;
   }
   page.intent |= page.durable_intent & wanted;
@@ -280,7 +284,7 @@ void FileStore::take_back(std::uint64_t first_word, const std::vector<std::uint6
   }
   if (changed == ~0ULL) return;
   write_changed();
-  disk_.sync();
+  make_durable();
 }
 
 bool FileStore::may_drop(std::uint64_t first, std::uint64_t count) {
@@ -311,6 +315,33 @@ bool FileStore::take_snapshot(std::uint64_t number, CachePage& page) {
   return differs || pages_[number].intent != pages_[number].durable_intent;
 }
 
+// The system forgets a write that failed once it has told: after one failure, no sync is believed.
+void FileStore::make_durable() {
+  if (error_ != 0) fail(error_, name_ + ": an earlier sync failed");
+  try {
+    disk_.sync();
+  } catch (const std::system_error& error) {
+    error_ = error.code().value();
+    throw;
+  }
+}
+
+void FileStore::sync_data() {
+  if (error_ == 0) try {
+      return make_durable();
+    } catch (const std::system_error&) {
+      // The remote goes on without it, if that can be made sure.
+    }
+  distrust();
+}
+
+void FileStore::distrust() {
+  if (distrusted_) return;
+  const std::lock_guard lock(pages_mutex_);
+  write_label(CacheLabel::kFailed);
+  distrusted_ = true;
+}
+
 void FileStore::sync() {
   const std::lock_guard checkpoint(checkpoint_mutex_);
   std::vector<CachePage> pages;
@@ -322,14 +353,14 @@ void FileStore::sync() {
 }
 
 void FileStore::write_pages(std::vector<CachePage>& pages) {
-  disk_.sync();  // the bytes of what the pages call present
+  make_durable();  // the bytes of what the pages call present
   if (pages.empty()) return;
   const std::lock_guard lock(pages_mutex_);
   for (CachePage& page : pages) {
     page.intent = pages_[page.number].intent;  // with what was asked for since the snapshot
     write_page(page);
   }
-  disk_.sync();
+  make_durable();
   for (const CachePage& page : pages) {
     pages_[page.number].durable_intent = page.intent;
     put_into_image(page);

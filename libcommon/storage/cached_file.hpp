@@ -7,6 +7,9 @@
 //   lest older ones are taken for newer than the remote's (the owner's rule);
 //   its present bit is durably gone before its space is given back.
 //
+// A disk that fails to sync has lost nobody knows what. The label then says so, and no start believes the cache
+// again.
+//
 // A process that was killed leaves the live maps, which are exact. After a power loss the map pages count:
 // every present chunk of a group with intent is then taken for dirty, for its bytes may be newer than the
 // remote's. An extra dirty bit costs a push; a missing one would be a lost write.
@@ -63,7 +66,8 @@ class FileStore : public CacheStore {
   void allow_overwrite(std::uint64_t first, std::uint64_t count) override;
   void prepare_drop(std::uint64_t first, std::uint64_t count) override;
   bool may_drop(std::uint64_t first, std::uint64_t count) override;
-  void sync_data() override { disk_.sync(); }
+  int error() const override { return error_; }
+  void sync_data() override;
   void sync() override;
 
  private:
@@ -83,7 +87,9 @@ class FileStore : public CacheStore {
   bool is_unfinished();
   CacheLabel read_label();
   void check_label(const CacheLabel& label, const CacheOwner& owner) const;
-  void write_label(bool open);
+  void write_label(std::uint64_t open);
+  void make_durable();
+  void distrust();
   void read_pages(const CacheLabel& label);
   bool read_page(std::uint64_t number, CachePage& newest);
   void recover();
@@ -101,6 +107,8 @@ class FileStore : public CacheStore {
   const std::array<std::byte, 16> boot_;
   CacheLabel label_;
   Found found_ = Found::empty;
+  std::atomic<int> error_{0};           // of the first sync that failed
+  std::atomic<bool> distrusted_{false};  // and the label says so
   ChunkMap* map_ = nullptr;
   std::span<std::uint64_t> present_words_, dirty_words_;  // live: of mapped memory
 

@@ -26,7 +26,8 @@ struct CacheLabel {
   std::array<std::byte, 16> boot{};    // the boot of the system that it was opened in
   std::array<std::byte, 16> region{};  // XXH3-128 of the region's name
   std::uint64_t instance = 0;          // of the region's content, as its server says
-  std::uint64_t open = 0;              // 1: in use, or its user was killed; 0: closed
+  static constexpr std::uint64_t kClosed = 0, kOpen = 1, kFailed = 2;
+  std::uint64_t open = kClosed;        // open: in use, or its user was killed; failed: a sync was
   std::uint64_t pages = 0;      // closed: the sum of the sequence numbers of all map pages
   std::array<char, 896> name{};        // the region's name, for people; ends with 0
   std::uint64_t sum = 0;        // XXH3-64 of all before

@@ -175,7 +175,6 @@ void Puller::fetch(const Job& job) {
     }
     chunks_.fill(run, bytes);
     chunks_.flights().end(job.ticket);
-    if (options_.on_local) options_.on_local(map.offset_of(run.first), bytes.size());
   } catch (...) {
     const auto text = text_of_current_exception();
     chunks_.flights().end(job.ticket);
@@ -196,8 +195,8 @@ void Puller::failed(const ChunkRun& run) {
 void Puller::check_complete() {
   const bool nothing_left = !more_ && absent_.empty() && fetching_ == 0;
   const bool no_room = more_ && fetching_ == 0 && !chunks_.has_room(1 * MiB / chunks_.map().chunk());
-  complete_ = nothing_left || no_room;
-  if (!complete_) return;
+  const bool was_complete = std::exchange(complete_, nothing_left || no_room);
+  if (!complete_ || was_complete) return;  // else the workers would wake each other for ever
   changed_.notify_all();
   if (std::exchange(told_, true) || !options_.on_complete) return;
   options_.on_complete();

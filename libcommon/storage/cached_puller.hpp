@@ -21,8 +21,6 @@ struct PullerOptions {
   std::uint64_t rate = 0;   // bytes a second at most; 0: as fast as it goes
   // All that the source gave is here (or the cache is full), for the first time.
   std::function<void()> on_complete = {};
-  // A run of chunks has come, in bytes: any thread; must not wait.
-  std::function<void(std::uint64_t offset, std::uint64_t length)> on_local = {};
 };
 
 class Puller {

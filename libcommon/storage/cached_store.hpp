@@ -51,8 +51,13 @@ class CacheStore {
   // Whether the chunks were prepared and may be dropped, with their group's lock held.
   virtual bool may_drop(std::uint64_t, std::uint64_t) { return true; }
 
-  // The bytes that were written before the call outlive a power loss when it returns. Before an epoch ends:
-  // else an older copy here could be pushed over what the remote has already made durable.
+  // The errno with which it failed for good, 0 as long as it has not: nothing can be written any more, what
+  // is clean is to be read from the remote, and what is dirty is read here and pushed while that goes.
+  virtual int error() const { return 0; }
+
+  // The bytes that were written before the call outlive a power loss when it returns, or nothing of it will
+  // ever be believed again (error()). Before an epoch ends: else an older copy here could be pushed over
+  // what the remote has already made durable.
   virtual void sync_data() {}
   // All that was written and marked before the call outlives a power loss when it returns.
   virtual void sync() {}

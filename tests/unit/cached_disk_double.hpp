@@ -21,6 +21,9 @@ class SimulatedDisk : public CacheDisk {
   // Writes fail with this errno from now on.
   int write_error = 0;
   int sync_error = 0;
+  unsigned sync_failures = ~0U;  // so many syncs fail with it
+  // Reads that touch [bad_from, bad_to) fail with EIO.
+  std::uint64_t bad_from = 0, bad_to = 0;
 
   std::uint64_t size() override { return now_.size(); }
   void grow(std::uint64_t size, std::uint64_t) override {
@@ -29,6 +32,7 @@ class SimulatedDisk : public CacheDisk {
   }
   void read(Bytes into, std::uint64_t offset) override {
     if (offset + into.size() > now_.size()) fail(EIO, "past the end");
+    if (offset < bad_to && bad_from < offset + into.size()) fail(EIO, "told to fail");
     std::memcpy(into.data(), now_.data() + offset, into.size());
   }
   bool try_read(Bytes into, std::uint64_t offset) override {
@@ -49,7 +53,10 @@ class SimulatedDisk : public CacheDisk {
   }
   void sync() override {
     tell();
-    if (sync_error != 0) fail(sync_error, "told to fail");
+    if (sync_error != 0 && sync_failures > 0) {
+      --sync_failures;
+      fail(sync_error, "told to fail");
+    }
     for (const auto sector : unsynced_) copy_sector(durable_, sector);
     unsynced_.clear();
   }

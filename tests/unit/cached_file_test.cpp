@@ -278,6 +278,84 @@ TEST(CachedFile, AWriteThatTheDiskRefusesIsToldAtOnce) {
   EXPECT_EQ(error_of([&] { store.sync(); }), EIO);
 }
 
+// A managed mount over a simulated disk, with no other thread than the pusher's.
+struct OnSimulatedDisk {
+  SimulatedDisk disk;
+  MemoryBackend remote{kSize};
+  FileStore store{disk, "cache", owner(), kBoot};
+  SequentialSource nothing{0};
+  std::unique_ptr<Cached> cached;
+
+  OnSimulatedDisk() {
+    std::memset(remote.bytes().data(), 9, kSize);
+    CachedOptions options;
+    options.chunk = kChunk;
+    options.push.interval = std::chrono::milliseconds(0);
+    cached = std::make_unique<Cached>(remote, store, nothing, options);
+  }
+};
+
+// What is clean the remote has as well; what is dirty is nowhere else.
+TEST(CachedFile, WhatTheDiskDoesNotGiveBackIsReadFromTheRemote) {
+  OnSimulatedDisk on;
+  read_bytes(*on.cached, 0, 8 * kChunk);
+  on.cached->write_at(filled(kChunk, 3), 4 * kChunk);
+  on.disk.bad_from = CacheLayout(kSize, kChunk).data + kChunk;
+  on.disk.bad_to = on.disk.bad_from + 5 * kChunk;
+  EXPECT_EQ(read_bytes(*on.cached, 0, 4 * kChunk), filled(4 * kChunk, 9));
+  EXPECT_EQ(on.cached->numbers().cache_error, EIO);
+  std::vector<std::byte> bytes(kChunk);
+  EXPECT_EQ(error_of([&] { on.cached->read_at(bytes, 4 * kChunk); }), EIO);
+  EXPECT_EQ(error_of([&] { on.cached->flush(); }), EIO);  // nothing else is pushed in its place
+  on.disk.bad_to = 0;
+  EXPECT_EQ(read_bytes(*on.cached, 4 * kChunk, kChunk), filled(kChunk, 3));
+  on.cached->flush();
+  EXPECT_EQ(read_bytes(on.remote, 4 * kChunk, kChunk), filled(kChunk, 3));
+}
+
+// A sync that failed: the remote gets everything, nothing is written here again, no start believes it.
+TEST(CachedFile, ADiskThatFailsToSyncIsNeverBelievedAgain) {
+  OnSimulatedDisk on;
+  read_bytes(*on.cached, 0, 8 * kChunk);
+  on.cached->write_at(filled(kChunk, 3), 4 * kChunk);
+  on.disk.sync_error = EIO;
+  on.disk.sync_failures = 1;
+  on.cached->flush();
+  EXPECT_EQ(read_bytes(on.remote, 4 * kChunk, kChunk), filled(kChunk, 3));
+  EXPECT_EQ(on.cached->numbers().dirty, 0u);
+  EXPECT_EQ(on.cached->numbers().cache_error, EIO);
+  EXPECT_EQ(error_of([&] { on.cached->write_at(filled(kChunk, 4), 0); }), EIO);
+  std::memset(on.disk.bytes().data() + CacheLayout(kSize, kChunk).data, 1, 8 * kChunk);  // it lost them
+  EXPECT_EQ(read_bytes(*on.cached, 3 * kChunk, kChunk), filled(kChunk, 9));
+  EXPECT_EQ(read_bytes(*on.cached, 4 * kChunk, kChunk), filled(kChunk, 3));
+  EXPECT_EQ(error_of([&] { on.store.close(); }), EIO);
+  EXPECT_NE(refusal(on.disk.after_kill(), owner()).find("cannot be believed"), std::string::npos);
+}
+
+// Not even the label says so: then nothing is called pushed, for the next start would believe older bytes.
+TEST(CachedFile, ADiskThatFailsForGoodKeepsWhatIsDirtyDirty) {
+  OnSimulatedDisk on;
+  on.cached->write_at(filled(kChunk, 3), 4 * kChunk);
+  on.disk.sync_error = EIO;
+  EXPECT_EQ(error_of([&] { on.cached->flush(); }), EIO);
+  EXPECT_EQ(on.cached->numbers().dirty, kChunk);
+  EXPECT_EQ(error_of([&] { on.store.sync(); }), EIO);
+}
+
+TEST(CachedFile, WhatIsForgottenIsFetchedAgain) {
+  OnSimulatedDisk on;
+  read_bytes(*on.cached, 0, 8 * kChunk);
+  on.store.sync();
+  on.cached->write_at(filled(kChunk, 3), 4 * kChunk);
+  std::memset(on.remote.bytes().data(), 5, kSize);
+  EXPECT_TRUE(on.cached->chunks().forget(2));
+  EXPECT_FALSE(on.cached->chunks().forget(4));
+  EXPECT_FALSE(on.cached->chunks().forget(600));
+  EXPECT_EQ(read_bytes(*on.cached, kChunk, kChunk), filled(kChunk, 9));
+  EXPECT_EQ(read_bytes(*on.cached, 2 * kChunk, kChunk), filled(kChunk, 5));
+  EXPECT_EQ(read_bytes(*on.cached, 4 * kChunk, kChunk), filled(kChunk, 3));
+}
+
 TEST(FileDisk, IsForOneProcessOnly) {
   TemporaryDirectory directory;
   FileDisk first(directory.path() + "/cache");

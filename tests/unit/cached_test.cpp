@@ -259,6 +259,41 @@ TEST(Cached, AnEpochIsWhatItWasWhenItWasSealed) {
   EXPECT_EQ(read_bytes(*memory, 64 * KiB, 4096), filled(4096, 3));
 }
 
+TEST(Cached, ThePullerRestsWhenAllIsHere) {
+  class CountingSource : public SequentialSource {
+   public:
+    using SequentialSource::SequentialSource;
+    std::optional<PullRange> next(std::uint64_t most) override {
+      ++asked;
+      return SequentialSource::next(most);
+    }
+    std::atomic<unsigned> asked{0};
+  };
+  const auto remote = numbered(8 * MiB);
+  MemoryStore store(8 * MiB, 4096);
+  CountingSource source(8 * MiB);
+  Cached cached(*remote, store, source, with(4096));
+  Stop stop;
+  ASSERT_TRUE(cached.wait_until_pulled(stop));
+  const unsigned before = source.asked;
+  for (int i = 0; i < 20; ++i) read_bytes(cached, 0, 8 * MiB);
+  EXPECT_LE(source.asked, before + 2 * PullerOptions().workers);
+}
+
+TEST(Cached, TellsWhatHasCome) {
+  std::uint64_t come = 0;
+  CachedOptions options = with(4096);
+  options.on_local = [&](std::uint64_t offset, std::uint64_t length) {
+    EXPECT_EQ(offset, 8192u);
+    come += length;
+  };
+  CachedParts parts(numbered(1 * MiB), options, false);
+  read_bytes(*parts.cached, 8192, 4096);
+  read_bytes(*parts.cached, 8192, 4096);
+  parts.cached->write_at(filled(4096, 1), 0);
+  EXPECT_EQ(come, 4096u);
+}
+
 TEST(Cached, KeepsToItsCapacity) {
   CachedParts parts(numbered(8 * MiB), with(4096, 2 * MiB), true);
   Stop stop;
