@@ -95,6 +95,12 @@ std::uint64_t R3Client::block_size() const { return session_->welcome().block_si
 
 std::uint64_t R3Client::instance() const { return session_->welcome().instance; }
 
+bool R3Client::is_fenced() const {
+  return session_->options().only_writer && session_->welcome().token != 0;
+}
+
+std::chrono::nanoseconds R3Client::round_trip() const { return session_->round_trip(); }
+
 bool R3Client::read_only() const {
   return session_->options().read_only || (session_->welcome().flags & kWelcomeReadOnly) != 0;
 }

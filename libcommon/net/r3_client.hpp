@@ -44,6 +44,7 @@ struct R3ClientOptions {
   std::string export_name = {};
   unsigned connections = 1;
   bool read_only = false;
+  bool only_writer = false;  // older writers are fenced off: their changes fail with ESTALE
   Compress compress = Compress::remote;
   std::chrono::milliseconds connect_timeout{10'000};
   // When the server has been silent for this long, whoever waits gets EIO, and so does whoever comes before
@@ -65,6 +66,10 @@ class R3Client : public Backend {
   bool read_only() const override;
   // Of the content: another one when the server has lost it; 0: it outlives the server.
   std::uint64_t instance() const;
+  // Whether the server fences off older writers, as `only_writer` asks.
+  bool is_fenced() const;
+  // Of the last HELLO.
+  std::chrono::nanoseconds round_trip() const;
   void read_at(Bytes into, std::uint64_t offset) override;
   void write_at(ConstBytes from, std::uint64_t offset) override;
   void flush() override;

@@ -124,10 +124,14 @@ bool R3Connection::hello() {
   backend_ = export_->backend;
   read_only_ = export_->read_only || peer_.read_only || !writable || backend_->read_only() ||
                (hello.flags & kHelloReadOnly) != 0;
+  fence_ = &server_.fence_of(*export_);
+  if (!read_only_) token_ = fence_->enter(request.offset, (hello.flags & kHelloOnlyWriter) != 0);
   Welcome welcome;
+  welcome.token = token_;
   welcome.flags = read_only_ ? kWelcomeReadOnly : 0;
   welcome.features = hello.features &
-                     (kFeatureZstd | kFeatureHash | kFeatureExtents | kFeatureZero | kFeatureDiscard);
+                     (kFeatureZstd | kFeatureHash | kFeatureExtents | kFeatureZero | kFeatureDiscard |
+                      kFeatureFence);
   may_compress_ = (welcome.features & kFeatureZstd) != 0;
   welcome.verifier = server_.verifier();
   welcome.size = backend_->size();
@@ -231,7 +235,10 @@ void R3Connection::dispatch_write(const Header& request, ConstBytes payload) {
     payload = unpacked_;
   }
   server_.counters_.bytes_written += request.length;
-  if (backend_->try_write_at(payload, request.offset)) return append(request, 0);
+  {
+    const R3Fence::Change change(*fence_, token_);
+    if (backend_->try_write_at(payload, request.offset)) return append(request, 0);
+  }
   Jobs job(1);
   job.front().request = request;
   job.front().data.assign(payload.begin(), payload.end());

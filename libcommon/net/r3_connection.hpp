@@ -89,6 +89,8 @@ class R3Connection {
   const Stop& stop_;
   const R3Export* export_ = nullptr;
   Backend* backend_ = nullptr;
+  R3Fence* fence_ = nullptr;
+  std::uint64_t token_ = 0;  // of the client's session, for fence_
   bool read_only_ = false;
   bool may_compress_ = false;
   R3Server::SlotName seat_;

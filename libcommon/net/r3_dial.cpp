@@ -112,10 +112,13 @@ void R3Slot::greet(Dialling& to) try {
   bound_unsent(to.link->output());
   Header request;
   request.type = static_cast<std::uint8_t>(Type::hello);
+  request.offset = session_.token();
   const std::string hello = encode(session_.hello(index_, ++generation_, to.nearby));
+  const auto sent = Clock::now();
   to.send(request, as_bytes(hello));
   ConstBytes payload;
   const Header reply = to.receive(payload);
+  session_.measured(Clock::now() - sent);
   if (reply.type != (request.type | kReply) || reply.id != request.id)
     throw ProtocolError("the server does not answer HELLO");
   if (reply.error != 0) fail(reply.error, "export '" + session_.options().export_name + "'");
@@ -153,6 +156,7 @@ void R3Slot::replay(Dialling& to, const std::deque<Unflushed>& changes, std::siz
     ConstBytes payload;
     const Header reply = to.receive(payload);
     if (std::erase(open, reply.id) == 0) throw ProtocolError("an answer to no request");
+    if (reply.error == ESTALE) session_.end(ESTALE);  // a newer writer was there first
     if (reply.error != 0) fail(reply.error, "the restarted server refuses a change");
     to.reader->pop();
     done = open.empty() ? next : open.front();

@@ -89,7 +89,7 @@ Hello decode_hello(ConstBytes payload) {
 }
 
 std::string encode(const Welcome& welcome) {
-  std::array<std::byte, kWelcomeSize> out{};
+  std::array<std::byte, kWelcomeSize + 8> out{};
   store_le(out.data(), welcome.version);
   store_le(out.data() + 2, welcome.flags);
   store_le(out.data() + 4, welcome.features);
@@ -100,6 +100,7 @@ std::string encode(const Welcome& welcome) {
   store_le(out.data() + 36, welcome.max_transfer);
   store_le(out.data() + 40, welcome.max_requests);
   store_le(out.data() + 44, welcome.max_bytes);
+  store_le(out.data() + 48, welcome.token);
   return std::string(as_text(out));
 }
 
@@ -117,6 +118,7 @@ Welcome decode_welcome(ConstBytes payload) {
   w.max_transfer = load_le<std::uint32_t>(at + 36);
   w.max_requests = load_le<std::uint32_t>(at + 40);
   w.max_bytes = load_le<std::uint32_t>(at + 44);
+  if (payload.size() >= kWelcomeSize + 8) w.token = load_le<std::uint64_t>(at + 48);
   if (w.version != kVersion) throw ProtocolError("the server speaks another version of r3");
   if (w.size > INT64_MAX) throw ProtocolError("the server names a size past 2^63");
   if (!std::has_single_bit(w.block_size) || w.block_size > 64 * MiB)

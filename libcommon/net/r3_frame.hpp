@@ -72,6 +72,7 @@ struct Hello {  // request
 };
 inline constexpr std::size_t kHelloSize = 40;  // then the name
 inline constexpr std::uint32_t kHelloReadOnly = 1;
+inline constexpr std::uint32_t kHelloOnlyWriter = 2;
 
 struct Welcome {  // its reply
   std::uint16_t version = kVersion;
@@ -84,12 +85,13 @@ struct Welcome {  // its reply
   std::uint32_t max_transfer = 0;
   std::uint32_t max_requests = 0;  // credits
   std::uint32_t max_bytes = 0;     // credits
+  std::uint64_t token = 0;         // of this session's writes; 0: none, or a server that has no fence
 };
-inline constexpr std::size_t kWelcomeSize = 48;
+inline constexpr std::size_t kWelcomeSize = 48;  // and the token after it
 inline constexpr std::uint16_t kWelcomeReadOnly = 1;
 
 enum Feature : std::uint32_t { kFeatureZstd = 1, kFeatureHash = 2, kFeatureExtents = 4,
-                               kFeatureZero = 8, kFeatureDiscard = 16 };
+                               kFeatureZero = 8, kFeatureDiscard = 16, kFeatureFence = 32 };
 
 std::string encode(const Hello& hello);
 std::string encode(const Welcome& welcome);

@@ -58,6 +58,7 @@ std::unique_ptr<Backend> open_r3(const Region& region, const RegionOptions& opti
   client.compress = compress_of(region);
   client.connect_timeout = options.connect_timeout;
   client.io_timeout = options.io_timeout;
+  client.only_writer = options.only_writer;
   client.on_change = options.on_change;
   return std::make_unique<R3Client>(
       r3_dial(region.address, security_of(region, options), options.connect_timeout), client);

@@ -9,7 +9,7 @@
 namespace r3 {
 
 R3Server::R3Server(std::vector<R3Export> exports, R3ServerOptions options)
-    : exports_(std::move(exports)), options_(options) {
+    : exports_(std::move(exports)), fences_(exports_.size()), options_(options) {
   options_.max_bytes = std::max(options_.max_bytes, options_.max_transfer);
   if (::getrandom(&verifier_, sizeof verifier_, 0) != sizeof verifier_) fail(errno, "getrandom");
 }

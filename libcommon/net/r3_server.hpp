@@ -8,6 +8,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "libcommon/base/stop.hpp"
+#include "libcommon/net/r3_fence.hpp"
 #include "libcommon/net/r3_link.hpp"
 #include "libcommon/storage/backend.hpp"
 
@@ -73,12 +75,14 @@ class R3Server {
   };
 
   const R3Export* find(const std::string& name) const;
+  R3Fence& fence_of(const R3Export& exported) { return fences_[static_cast<std::size_t>(&exported - exports_.data())]; }
   // Makes the connection the only one of its slot: an older one is cut, and everything that it still does
   // has ended on return. False if a newer one is there already, or on stop.
   bool take_seat(const SlotName& name, std::uint32_t generation, Link& link, const Stop& stop);
   void leave_seat(const SlotName& name, Link& link);
 
   std::vector<R3Export> exports_;
+  std::deque<R3Fence> fences_;  // of each export
   R3ServerOptions options_;
   std::uint64_t verifier_;
   R3Counters counters_;

@@ -59,17 +59,20 @@ wire::Hello R3Session::hello(std::uint32_t slot, std::uint32_t generation,
   const bool compress = options_.compress == Compress::yes ||
                         (options_.compress == Compress::remote && !nearby);
   hello.features = (compress ? wire::kFeatureZstd : 0u) | wire::kFeatureHash |
-                   wire::kFeatureExtents | wire::kFeatureZero | wire::kFeatureDiscard;
+                   wire::kFeatureExtents | wire::kFeatureZero | wire::kFeatureDiscard |
+                   wire::kFeatureFence;
   hello.session = id_;
   hello.slot = slot;
   hello.generation = generation;
-  hello.flags = options_.read_only ? wire::kHelloReadOnly : 0;
+  hello.flags = options_.read_only ? wire::kHelloReadOnly
+                : options_.only_writer ? wire::kHelloOnlyWriter : 0;
   hello.name = options_.export_name;
   return hello;
 }
 
 void R3Session::welcomed(const wire::Welcome& welcome, const Replay& replay) {
   std::lock_guard lock(mutex_);
+  if (welcome.token != 0) token_ = welcome.token;
   if (!known_) {
     welcome_ = welcome;
     verifier_ = welcome.verifier;

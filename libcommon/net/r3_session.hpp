@@ -26,6 +26,10 @@ class R3Session {
   const R3ClientOptions& options() const { return options_; }
   Stop& stop() { return stop_; }
   const R3Dial& dial() const { return dial_; }
+  // Of this client's writes, as the server gave it; 0: not yet.
+  std::uint64_t token() const { return token_; }
+  std::chrono::nanoseconds round_trip() const { return std::chrono::nanoseconds(round_trip_); }
+  void measured(std::chrono::nanoseconds round_trip) { round_trip_ = round_trip.count(); }
   Outage& outage() { return outage_; }
   HangUpWatch& watch() { return watch_; }  // of all connections
 
@@ -66,6 +70,8 @@ class R3Session {
   std::array<std::byte, 16> id_;
   Stop stop_;
   std::atomic<int> dead_{0};
+  std::atomic<std::uint64_t> token_{0};
+  std::atomic<std::int64_t> round_trip_{0};
   Outage outage_;
   HangUpWatch watch_;
 

@@ -165,6 +165,7 @@ void R3Slot::wait(R3Call& call) {
     if (!call.done) cancel(lock, call);
     throw;
   }
+  if (call.error == ESTALE) fail(ESTALE, session_.options().server + ": a newer writer has the export");
   if (call.error != 0) raise(call.error);
 }
 

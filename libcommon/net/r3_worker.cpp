@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/net/r3_connection.hpp"
@@ -79,8 +80,11 @@ void R3Connection::work() {
 void R3Connection::do_job(Job& job) {
   const Header& r = job.request;
   const std::uint64_t length = r.length | std::uint64_t{r.aux} << 32;
+  const auto type = static_cast<Type>(r.type);
   try {
-    switch (static_cast<Type>(r.type)) {
+    std::optional<R3Fence::Change> change;
+    if (type == Type::write || type == Type::zero || type == Type::discard) change.emplace(*fence_, token_);
+    switch (type) {
       case Type::read:
         job.data.resize(std::min(r.length - job.done, kWorkerRead));
         job.taken = 0;

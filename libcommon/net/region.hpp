@@ -52,6 +52,7 @@ struct RegionOptions {
   std::string psk_file = {};    // r3: a pre-shared key, likewise
   bool plain = false;      // r3: without encryption even off the machine
   const Stop* stop = nullptr;                    // ends opening early; not used afterwards
+  bool only_writer = false;  // r3: older writers are fenced off; see r3_client.hpp
   std::function<void(bool connected)> on_change = {};  // a remote end is lost, or back; see nbd_client.hpp
 };
 
