@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/cli/child.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -44,11 +45,14 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
 }
 
 // Between fork and exec only what is safe in a signal handler may be called: no allocation.
-[[noreturn]] void become(char* const* argv, char* const* environment, pid_t parent) noexcept {
+[[noreturn]] void become(char* const* argv, char* const* environment, pid_t parent,
+                         const PassedFd& passed) noexcept {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(128 + SIGTERM);  // it died before it could be noticed
   ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);  // what the caller left open, too
   reset_signals_for_exec();
+  if (passed.fd.get() == passed.number) ::fcntl(passed.number, F_SETFD, 0);
+  else if (passed.fd.valid()) ::dup2(passed.fd.get(), passed.number);
   ::execvpe(argv[0], argv, environment);
   const int error = errno;
   const char* reason = ::strerrordesc_np(error);
@@ -61,12 +65,12 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
 }  // namespace
 
 Child::Child(const std::vector<std::string>& command,
-             const std::vector<std::string>& environment) {
+             const std::vector<std::string>& environment, const PassedFd& passed) {
   const auto argv = pointers(command);
   const auto variables = merge(environment);
   const pid_t parent = ::getpid();
   pid_ = check(::fork(), "fork");
-  if (pid_ == 0) become(argv.data(), variables.data(), parent);
+  if (pid_ == 0) become(argv.data(), variables.data(), parent, passed);
   // glibc of every supported release has pidfd_open(2) in its list of calls, not all as a function.
   pidfd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
   if (!pidfd_.valid()) {

@@ -14,12 +14,20 @@
 
 namespace r3 {
 
+// An open descriptor for a command: `number` is what it is called there.
+struct PassedFd {
+  Fd fd;
+  int number = -1;
+};
+
 class Child {
  public:
-  // Starts command[0], looked up in PATH, with `environment` ("NAME=VALUE") added. A command that cannot
+  // Starts command[0], looked up in PATH, with `environment` ("NAME=VALUE") added, and the descriptor if
+  // one is passed. A command that cannot
   // be started is said on stderr and ends at once with 127 (not found) or 126. The calling thread has to
   // live as long as the child does.
-  Child(const std::vector<std::string>& command, const std::vector<std::string>& environment);
+  Child(const std::vector<std::string>& command, const std::vector<std::string>& environment,
+        const PassedFd& passed = {});
   // Kills it if it still runs.
   ~Child();
   Child(const Child&) = delete;

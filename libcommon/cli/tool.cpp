@@ -78,13 +78,14 @@ void Tool::ready() {
   readiness_->ready();
 }
 
-int Tool::serve_until_stopped(const std::vector<std::string>& environment) {
+int Tool::serve_until_stopped(const std::vector<std::string>& environment, PassedFd passed) {
   const Control::Opened opened(control_);
   if (command_.empty()) {
     stop_.wait();
     return kDone;
   }
-  Child child(command_, environment);
+  Child child(command_, environment, passed);
+  passed.fd = Fd();  // it is the command's now
   const int status = child.wait(stop_);
   stop_.request();
   return status;

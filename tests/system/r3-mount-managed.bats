@@ -157,12 +157,144 @@ cut() { # PID: killed with -9
   cmp image first
 }
 
+@test "two writers: the newer one has the region, the older one is told and loses nothing silently" {
+  serve
+  mount_it --push-interval 0s
+  eventually status_has '"pull_complete":true'
+  local older_err=$server_err newer
+  start_server r3-mount --push-interval 0s "$(region)" other && newer=$server_pid
+  head -c 4096 /dev/urandom >piece
+  run -1 dd if=piece of=disk bs=4096 conv=notrunc,fsync status=none
+  status_has 'a newer writer has the export'
+  dd if=piece of=other bs=4096 seek=9 conv=notrunc,fsync status=none
+  cmp -n 4096 -i 0:36864 piece image
+  STOP_PATIENCE=30 stop_server "$mount"
+  [ "$server_status" = 1 ]
+  grep -q "a newer writer has the export" "$older_err"
+  grep -q "4096 bytes were not written to" "$older_err"
+  stop_server "$newer"
+  [ "$server_status" = 0 ]
+}
+
+@test "a second writer on this machine of what cannot fence is refused, a reader is not" {
+  truncate -s 1M plain
+  start_server r3-mount plain disk
+  run -1 --separate-stderr "$BIN/r3-mount" ./plain other
+  [[ $stderr == *"another r3-mount on this machine writes to it (-r only reads)"* ]]
+  run -0 "$BIN/r3-mount" -r plain other --run true
+}
+
+@test "verify: what somebody else changed is found, and fetched again" {
+  serve
+  mount_it --push-interval 0s
+  eventually status_has '"pull_complete":true'
+  put 3
+  [[ $(ask verify) == *'"compared":8323072,"differing":0'* ]]
+  head -c 8192 /dev/urandom | dd of=image bs=4096 seek=77 conv=notrunc status=none
+  [[ $(ask verify) == *'"differing":2'* ]]
+  dd if=disk of=read iflag=direct bs=1M status=none
+  cmp -i 315392 -n 8192 read image
+}
+
+@test "--verify compares when all is pulled, and says so" {
+  serve
+  start_server r3-mount --json --verify --pull-first "$(region)" disk
+  eventually grep -q '"event":"verified","compared":8388608,"differing":0' "$server_out"
+}
+
+@test "hooks: before each push, before the end, and for what has come" {
+  serve
+  cat >before-sync <<-'EOF'
+	echo "sync $R3_PATH" >>hooks
+	[ ! -e refuse ]
+	EOF
+  start_server r3-mount --json --control "unix:$PWD/ctl" --push-interval 0s --before-sync "sh $PWD/before-sync" \
+    --before-close 'echo close >>hooks; dd if="$R3_PATH" bs=4096 count=1 status=none | cmp -n 4096 - first' \
+    --local-events "$(region)" disk
+  put 3
+  sync disk
+  [[ $(cat hooks) == "sync "*"/disk" || $(cat hooks) == "sync disk" ]]
+  put 4
+  touch refuse
+  run -1 sync disk
+  status_has '--before-sync: '
+  rm refuse
+  sync disk
+  stop_server "$server_pid"
+  [ "$server_status" = 0 ]
+  [ "$(tail -n 1 hooks)" = close ]
+  cmp image first
+}
+
+@test "a hook that does not end is killed" {
+  serve
+  mount_it --push-interval 0s --grace 500ms --before-sync 'sleep 1000'
+  put 3
+  run -1 sync disk
+  status_has 'did not end within 500 ms'
+}
+
+@test "--pass-fd: the command has an open descriptor" {
+  serve
+  run -0 "$BIN/r3-mount" --pass-fd 7 "$(region)" disk --run sh -c \
+    'head -c 4096 first >piece && dd of=/dev/fd/7 if=piece conv=notrunc status=none && cmp -n 4096 - piece <&7; echo $R3_FD'
+  [[ ${lines[-1]} == 7 ]]
+  run -0 "$BIN/r3-mount" -r --pass-fd 7 "$(region)" disk --run sh -c '! echo x >&7'
+  run -2 --separate-stderr "$BIN/r3-mount" --pass-fd 7 "$(region)" disk
+  [[ $stderr == *"--pass-fd: there is no command"* ]]
+}
+
+@test "an outage is told, in the status and as events" {
+  serve
+  start_server r3-mount --json --control "unix:$PWD/ctl" --push-interval 0s --cache cache "$(region)" disk
+  mount=$server_pid
+  local out=$server_out err=$server_err
+  eventually status_has '"pull_complete":true'
+  status_has '"connected":true'
+  cut "$ram"
+  put 1
+  sync disk 3>&- &
+  local syncing=$!
+  eventually status_has '"connected":false'
+  cmp disk first
+  serve
+  wait "$syncing"
+  status_has '"connected":true,"outages":1'
+  stop_server "$mount"
+  grep -q '"event":"disconnected"' "$out"
+  grep -q '"event":"reconnected","seconds":' "$out"
+  grep -q "connection lost: " "$err"
+  cmp image first
+}
+
 @test "read-only: no writes, nothing pushed" {
   serve
   mount_it -r --cache cache
   cmp disk first
   run -1 dd if=first of=disk bs=4096 count=1 conv=notrunc status=none
 }
+
+# A mount through a link that damages what passes; options of faultproxy.
+damaged() {
+  serve
+  start_server tests/fault/faultproxy -l "unix:$PWD/p" -c "unix:$PWD/s" --seed "${R3_SEED:-1}" "$@"
+  start_server r3-mount -q --control "unix:$PWD/ctl" --cache cache --push-interval 20ms \
+    "r3+unix:///?socket=$PWD/p" disk
+  mount=$server_pid
+  cmp disk first
+  for block in 1 2 3 50 51 100 127; do put $block; done
+  PATIENCE=60 eventually status_has '"pull_complete":true'
+  [[ $(ask wait-clean) == *'"clean":true'* ]]
+  cmp disk first
+  cmp image first
+  STOP_PATIENCE=30 stop_server "$mount"
+  [ "$server_status" = 0 ]
+}
+
+@test "a link that flips bits" { damaged --flip 0.0003; }
+@test "a link that loses bytes" { damaged --drop 0.00003; }
+@test "a link that exchanges bytes" { damaged --reorder 0.0003; }
+@test "a link that is cut again and again" { damaged --reset-after 700K; }
 
 killed() { # MODE
   need "python3" command -v python3

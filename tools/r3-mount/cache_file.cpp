@@ -2,21 +2,18 @@
 #include "tools/r3-mount/cache_file.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/net/r3_client.hpp"
-#include "libcommon/net/r3_frame.hpp"
-#include "libcommon/storage/file.hpp"
+#include "tools/r3-mount/compare.hpp"
 
 namespace r3 {
 namespace {
 
 constexpr std::chrono::milliseconds kKeepEvery{5000};
-constexpr std::uint64_t kCompared = 4 * MiB;    // at once
-constexpr std::uint64_t kMostHashed = 32 * MiB;  // a chunk of HASH
+constexpr std::uint64_t kCompared = 4 * MiB;  // at once
 
 std::array<std::byte, 16> this_boot() {
   return name_hash(read_small_file("/proc/sys/kernel/random/boot_id"));
@@ -25,40 +22,6 @@ std::array<std::byte, 16> this_boot() {
 std::uint64_t instance_of(Backend& region) {
   const auto* r3 = dynamic_cast<R3Client*>(&region);
   return r3 ? r3->instance() : 0;
-}
-
-// Which chunks of `bytes`, at `offset` of a region that can tell, are not what the region has.
-std::vector<bool> differing(Backend& region, ConstBytes bytes, std::uint64_t offset,
-                            std::uint64_t chunk) {
-  std::vector<bool> result((bytes.size() + chunk - 1) / chunk);
-  const auto part = [&](std::size_t i, ConstBytes all) {
-    return all.subspan(i * chunk, std::min<std::uint64_t>(chunk, all.size() - i * chunk));
-  };
-  if (auto* r3 = dynamic_cast<R3Client*>(&region)) {
-    const auto hashes = r3->hash(offset, bytes.size(), static_cast<std::uint32_t>(chunk));
-    for (std::size_t i = 0; i < result.size(); ++i)
-      result[i] = hashes[i] != wire::chunk_hash(part(i, bytes));
-  } else {
-    std::vector<std::byte> theirs(bytes.size());
-    region.read_at(theirs, offset);
-    for (std::size_t i = 0; i < result.size(); ++i)
-      result[i] = !std::ranges::equal(part(i, bytes), part(i, theirs));
-  }
-  return result;
-}
-
-// Whether the region can be compared without fetching all of it.
-bool can_tell(Backend& region, std::uint64_t chunk) {
-  if (dynamic_cast<FileBackend*>(&region)) return true;
-  auto* r3 = dynamic_cast<R3Client*>(&region);
-  if (!r3 || chunk > kMostHashed) return false;
-  try {
-    r3->hash(0, std::min(chunk, region.size()), static_cast<std::uint32_t>(chunk));
-    return true;
-  } catch (const std::system_error& error) {
-    if (error.code().value() == EOPNOTSUPP) return false;
-    throw;
-  }
 }
 
 }  // namespace
@@ -75,7 +38,7 @@ void CacheFile::clear_doubt(Backend& region, std::uint64_t chunk, bool push_anyw
   const ChunkMap map(region.size(), chunk, *store_);
   // What it has now has to stay, or what is compared with it is no longer the same.
   if (!region.read_only()) region.flush();
-  if (!can_tell(region, chunk)) return store_->forget_clean(0, map.chunks());
+  if (!can_compare(region, chunk)) return store_->forget_clean(0, map.chunks());
   std::uint64_t differ = 0;
   std::vector<std::byte> bytes;
   for (std::uint64_t at = 0; (at = map.present.next_set(at, map.chunks())) < map.chunks();) {

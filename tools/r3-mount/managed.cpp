@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <stdexcept>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "libcommon/base/sizes.hpp"
 #include "libcommon/cli/pull_options.hpp"
 #include "libcommon/device/watchdog.hpp"
+#include "libcommon/net/r3_client.hpp"
+#include "tools/r3-mount/compare.hpp"
 
 namespace r3 {
 namespace {
@@ -58,6 +61,11 @@ CachedOptions cached_options(const Backend& region, const ManagedOptions& option
   cached.pull.on_complete = [&tool] { tool.events().send(Json().add("event", "pulled")); };
   cached.push.workers = options.push_workers;
   cached.push.interval = options.push_interval;
+  cached.push.before_seal = options.before_sync;
+  if (options.local_events)
+    cached.on_local = [&tool](std::uint64_t offset, std::uint64_t length) {
+      tool.events().send(Json().add("event", "local").add("offset", offset).add("length", length));
+    };
   cached.push.soon = std::min(cached.push.soon, cached.capacity / 4);
   return cached;
 }
@@ -85,6 +93,8 @@ void declare_managed(OptionSet& set, ManagedOptions& options) {
              "writes in flight while pushing, at most (default 32)");
   set.duration("--push-interval", options.push_interval,
                "push what was written at least every TIME (default 5s; 0s: when asked)");
+  set.flag("--verify", options.verify, "when all is pulled, compare it with the region");
+  set.flag("--local-events", options.local_events, "an event for each range that has come");
 }
 
 void check_managed(const ManagedOptions& options) {
@@ -106,6 +116,7 @@ void check_managed(const ManagedOptions& options) {
 
 Managed::Managed(Backend& region, const std::string& name, const ManagedOptions& options, Tool& tool)
     : tool_(tool),
+      region_(region),
       name_(name),
       pull_first_(options.pull_first),
       plan_(plan_options(options), region.size(), tool.stop()) {
@@ -118,6 +129,7 @@ Managed::Managed(Backend& region, const std::string& name, const ManagedOptions&
   cached_ = std::make_unique<Cached>(region, store, plan_, cached);
   if (file_) file_->keep_durable();
   if (plan_.wants_hints()) hints_.spawn([this] { follow_hints(); });
+  if (options.verify) hints_.spawn([this] { verify_when_pulled(); });
 }
 
 // The hints' thread may wait for the region.
@@ -135,6 +147,26 @@ void Managed::follow_hints() {
   }
 }
 
+Json Managed::verify() {
+  const Verified found = r3::verify(*cached_, region_, tool_.stop());
+  if (found.differing > 0)
+    log_warning(name_ + ": " + std::to_string(found.differing) +
+                " chunks here were not what it has, and are fetched again: somebody else writes to it, or a "
+                "disk or memory is bad");
+  Json json;
+  if (!found.whole) json.add("answer", "no");
+  return json.add("compared", found.compared).add("differing", found.differing);
+}
+
+void Managed::verify_when_pulled() {
+  try {
+    if (!cached_->wait_until_pulled(hints_.stop())) return;
+    tool_.events().send(Json().add("event", "verified").add_all(verify()));
+  } catch (const std::system_error& error) {
+    if (!hints_.stop().requested()) log_warning("--verify: " + std::string(error.what()));
+  }
+}
+
 bool Managed::ready() {
   return !pull_first_ || cached_->wait_until_pulled(tool_.stop());
 }
@@ -145,17 +177,22 @@ void Managed::add_words(Control& control) {
     if (!clean) return Json().add("answer", "no").add("dirty", unpushed());
     return Json().add("clean", true);
   });
+  control.on("verify", [this] { return verify(); });
 }
 
 Json Managed::status() const {
   const CachedNumbers now = cached_->numbers();
+  double round_trip = now.pull.round_trip;
+  if (const auto* r3 = dynamic_cast<R3Client*>(&region_); r3 && round_trip == 0)
+    round_trip = std::chrono::duration<double>(r3->round_trip()).count();
   Json json;
   json.add("present", now.present).add("dirty", now.dirty).add("in_flight", now.in_flight)
       .add("missed", now.missed).add("evicted", now.evicted).add("pulled", now.pull.pulled)
       .add("pull_complete", now.complete).add("pull_rate", now.pull.rate)
-      .add("round_trip", now.pull.round_trip).add("window", now.pull.window)
+      .add("round_trip", round_trip).add("window", now.pull.window)
       .add("pushed", now.push.pushed).add("epochs", now.push.epochs)
-      .add("last_error", now.last_error);
+      .add("last_error", now.last_error)
+      .add("cache_error", now.cache_error == 0 ? "" : std::strerror(now.cache_error));
   return json;
 }
 
@@ -175,7 +212,9 @@ std::string Managed::last_words() const {
   const auto left = unpushed();
   if (left == 0) return "everything that was written is at " + name_;
   const auto text = std::to_string(left) + " bytes were not written to " + name_;
-  return file_ ? text + "; they are in " + file_->path() + ", the next start pushes them" : text;
+  if (!file_) return text;
+  if (file_->store().error() != 0) return text + "; the disk of " + file_->path() + " failed";
+  return text + "; they are in " + file_->path() + ", the next start pushes them";
 }
 
 void Managed::close() {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -32,6 +33,9 @@ struct ManagedOptions {
   std::uint64_t pull_rate = 0;
   unsigned push_workers = 32;
   std::chrono::milliseconds push_interval{5000};
+  bool verify = false;
+  bool local_events = false;
+  std::function<void()> before_sync = {};  // what it throws ends the push
 };
 
 void declare_managed(OptionSet& set, ManagedOptions& options);
@@ -63,15 +67,18 @@ class Managed {
 
  private:
   void follow_hints();
+  Json verify();
+  void verify_when_pulled();
 
   Tool& tool_;
+  Backend& region_;
   const std::string name_;
   const bool pull_first_;
   std::unique_ptr<CacheFile> file_;       // none: in memory
   std::unique_ptr<MemoryStore> memory_;
   PullPlan plan_;
   std::unique_ptr<Cached> cached_;
-  TaskGroup hints_;  // last: its thread uses the above
+  TaskGroup hints_;  // last: its threads use the above
 };
 
 }  // namespace r3

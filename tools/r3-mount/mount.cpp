@@ -16,10 +16,12 @@ std::unique_ptr<Device> attach(const std::string& driver, Backend& backend, Devi
 }  // namespace
 
 Mount::Mount(Backend& backend, Managed* managed, const std::string& driver, DeviceOptions options,
-             Tool& tool)
-    : backend_(backend), managed_(managed), tool_(tool), grace_(options.grace),
+             Hooks& hooks, Tool& tool)
+    : backend_(backend), managed_(managed), hooks_(hooks), tool_(tool), grace_(options.grace),
       device_(attach(driver, backend, options, tool)),
-      last_words_(tool, [this] { say_last_words(); }) {}
+      last_words_(tool, [this] { say_last_words(); }) {
+  hooks_.set_path(path());
+}
 
 Json Mount::status() const {
   const DeviceCounters now = device_->counters();
@@ -47,6 +49,11 @@ void Mount::announce() {
 
 void Mount::end() {
   // While the device can still be used.
+  try {
+    hooks_.before_close();
+  } catch (const std::runtime_error& error) {
+    log_error(error.what());
+  }
   if (managed_) managed_->push_at_end(grace_);
   try {
     device_->detach();

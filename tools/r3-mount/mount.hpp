@@ -9,6 +9,7 @@
 #include "libcommon/cli/last_words.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/driver.hpp"
+#include "tools/r3-mount/hooks.hpp"
 #include "tools/r3-mount/managed.hpp"
 
 namespace r3 {
@@ -17,7 +18,8 @@ class Mount {
  public:
   // Shows `backend` by `driver`. `managed`: the one that `backend` belongs to; none for a direct mount.
   // Borrows all but the options; asks `tool` to stop when somebody else ends the device.
-  Mount(Backend& backend, Managed* managed, const std::string& driver, DeviceOptions options, Tool& tool);
+  Mount(Backend& backend, Managed* managed, const std::string& driver, DeviceOptions options, Hooks& hooks,
+        Tool& tool);
 
   const std::string& path() const { return device_->path(); }
   Json status() const;
@@ -34,6 +36,7 @@ class Mount {
 
   Backend& backend_;
   Managed* const managed_;
+  Hooks& hooks_;
   Tool& tool_;
   const std::chrono::milliseconds grace_;
   const std::unique_ptr<Device> device_;

@@ -28,6 +28,8 @@ void declare_mount(Tool& tool, MountOptions& options) {
   set.flag("--force", options.device.force, "hide a file that is not empty");
   set.flag("--list-drivers", options.list_drivers, "try each driver, say what is missing");
   tool.run_option();
+  set.number("--pass-fd", options.pass_fd, 3, 1023, "give CMD an open descriptor N of it, R3_FD");
+  declare_hooks(set, options.hooks);
   declare_managed(set, options.managed);
 }
 
@@ -38,6 +40,10 @@ void check_mount(MountOptions& options) {
     throw std::invalid_argument("--cache: a direct mount has none");
   if (options.direct && options.managed.ordered())
     throw std::invalid_argument("--pull-order, --record, --replay: a direct mount pulls nothing");
+  if (options.direct && !options.hooks.before_sync.empty())
+    throw std::invalid_argument("--before-sync: a direct mount pushes nothing");
+  if (options.direct && (options.managed.verify || options.managed.local_events))
+    throw std::invalid_argument("--verify, --local-events: a direct mount keeps nothing");
   const Owner owner = options.owner.empty() ? Owner{} : parse_owner(options.owner);
   options.device.owner = owner.user;
   options.device.group = owner.group;

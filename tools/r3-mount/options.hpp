@@ -8,6 +8,7 @@
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/driver.hpp"
 #include "libcommon/net/region.hpp"
+#include "tools/r3-mount/hooks.hpp"
 #include "tools/r3-mount/managed.hpp"
 
 namespace r3 {
@@ -22,6 +23,8 @@ struct MountOptions {
   DeviceOptions device;
   RegionOptions open;
   ManagedOptions managed;
+  HookOptions hooks;
+  unsigned pass_fd = 0;  // 0: none
 };
 
 void declare_mount(Tool& tool, MountOptions& options);
