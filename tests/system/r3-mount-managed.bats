@@ -287,12 +287,15 @@ damaged() {
   [[ $(ask wait-clean) == *'"clean":true'* ]]
   cmp disk first
   cmp image first
+  [[ $(ask status) != *'"outages":0,'* ]]
+  [[ $(ask status) != *'"outages":0}'* ]]
   STOP_PATIENCE=30 stop_server "$mount"
   [ "$server_status" = 0 ]
 }
 
-@test "a link that flips bits" { damaged --flip 0.0003; }
-@test "a link that loses bytes" { damaged --drop 0.00003; }
+@test "a link that flips bits" { damaged --flip 0.002; }
+@test "a link that loses bytes" { damaged --drop 0.0003; }
+@test "a link that repeats bytes" { damaged --duplicate 0.0005; }
 @test "a link that exchanges bytes" { damaged --reorder 0.0003; }
 @test "a link that is cut again and again" { damaged --reset-after 700K; }
 

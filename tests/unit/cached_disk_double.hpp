@@ -45,11 +45,13 @@ class SimulatedDisk : public CacheDisk {
     if (offset + from.size() > now_.size()) fail(EFBIG, "past the end");
     std::memcpy(now_.data() + offset, from.data(), from.size());
     mark(offset, from.size());
+    changes_.push_back({offset, {from.begin(), from.end()}});
   }
   void punch(std::uint64_t offset, std::uint64_t length, bool) override {
     tell();
     std::memset(now_.data() + offset, 0, length);
     mark(offset, length);
+    changes_.push_back({offset, std::vector<std::byte>(length)});
   }
   void sync() override {
     tell();
@@ -59,6 +61,7 @@ class SimulatedDisk : public CacheDisk {
     }
     for (const auto sector : unsynced_) copy_sector(durable_, sector);
     unsynced_.clear();
+    changes_.clear();
   }
   Bytes map(std::uint64_t offset, std::uint64_t length) override {
     live_.assign(now_.begin() + static_cast<std::ptrdiff_t>(offset),
@@ -88,6 +91,20 @@ class SimulatedDisk : public CacheDisk {
     left.durable_ = left.now_;
     return left;
   }
+  // Of the changes that were not synced, just those whose bit is set have become durable.
+  std::size_t unsynced_changes() const { return changes_.size(); }
+  SimulatedDisk after_power_loss(std::uint64_t subset, std::mt19937_64& random) const {
+    SimulatedDisk left;
+    left.now_ = durable_;
+    for (std::size_t i = 0; i < changes_.size(); ++i)
+      if ((subset >> i & 1) != 0)
+        std::copy(changes_[i].bytes.begin(), changes_[i].bytes.end(),
+                  left.now_.begin() + static_cast<std::ptrdiff_t>(changes_[i].offset));
+    for (std::size_t i = 0; i < live_.size(); ++i)
+      if (random() % 2 == 0) left.now_[live_at_ + i] = static_cast<std::byte>(random());
+    left.durable_ = left.now_;
+    return left;
+  }
   std::vector<std::byte>& bytes() { return now_; }
 
  private:
@@ -106,6 +123,11 @@ class SimulatedDisk : public CacheDisk {
 
   std::vector<std::byte> now_, durable_;
   std::vector<std::uint64_t> unsynced_;
+  struct Change {
+    std::uint64_t offset;
+    std::vector<std::byte> bytes;
+  };
+  std::vector<Change> changes_;  // not synced, in their order
   std::vector<std::byte> live_;
   std::uint64_t live_at_ = 0;
 };
