@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/net/deadline.hpp"
 
 namespace r3::nbd {
 
@@ -18,13 +19,6 @@ using Clock = std::chrono::steady_clock;
 // The low bits of a cookie say which slot it belongs to; the rest is never the same again.
 constexpr unsigned kSlotBits = 20;
 constexpr int kLookAgain = 5;  // ms, while another thread receives
-
-int milliseconds_until(Connection::Deadline deadline) {
-  using std::chrono::milliseconds;
-  if (!deadline) return kForever;
-  const auto left = std::chrono::ceil<milliseconds>(*deadline - Clock::now());
-  return static_cast<int>(std::clamp(left, milliseconds(0), milliseconds(3'600'000)).count());
-}
 
 bool is_over(Connection::Deadline deadline) {
   return deadline && Clock::now() >= *deadline;
@@ -100,19 +94,21 @@ void Connection::send(ConstBytes header, ConstBytes payload, Deadline deadline) 
 // A server may stop taking requests until its replies are taken; so while there is no room to send, this
 // thread receives, unless another one does. False when the deadline has passed.
 bool Connection::wait_to_send(Deadline deadline) {
-  pollfd watched{channel_.output(), POLLIN | POLLOUT, 0};
-  ::poll(&watched, 1, milliseconds_until(deadline));
+  pollfd room{channel_.output(), POLLOUT, 0};
+  pollfd both[] = {room, {channel_.input(), POLLIN, 0}};
+  ::poll(both, 2, milliseconds_until(deadline));
   if (is_over(deadline)) return false;
-  if (watched.revents & ~POLLIN) return true;
+  if (both[0].revents || !both[1].revents) return true;
   std::unique_lock lock(mutex_);
   if (!receiving_ && !failed_) {
-    receive_for(lock, nullptr, deadline);
+    // Another thread may have taken what poll() saw, and been the last that a reply was due to: the next
+    // one comes when the server has the rest of this very request, so there is no waiting for it here.
+    if (::poll(&both[1], 1, 0) > 0) receive_for(lock, nullptr, deadline);
     return true;
   }
   lock.unlock();
   // The other thread may end receiving, and no event tells.
-  watched.events = POLLOUT;
-  ::poll(&watched, 1, kLookAgain);
+  ::poll(&room, 1, kLookAgain);
   return true;
 }
 

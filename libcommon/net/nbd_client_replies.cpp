@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/net/deadline.hpp"
 
 namespace r3::nbd {
 
@@ -16,12 +17,6 @@ constexpr std::size_t kBuffer = 64 * KiB;
 // Larger payloads go straight to their place instead of through the buffer.
 constexpr std::size_t kDirect = 16 * KiB;
 constexpr std::uint32_t kMostDescriptors = 1 << 20;
-
-int milliseconds_until(std::chrono::steady_clock::time_point deadline) {
-  using std::chrono::milliseconds;
-  const auto left = std::chrono::ceil<milliseconds>(deadline - std::chrono::steady_clock::now());
-  return static_cast<int>(std::clamp(left, milliseconds(0), milliseconds(3'600'000)).count());
-}
 
 // Numbers outside the protocol's list get the one that says the least.
 int errno_of(std::uint32_t wire) {
@@ -209,7 +204,7 @@ std::size_t ReplyReader::receive(Bytes into) {
   for (;;) {
     if (deadline_) {
       pollfd watched{socket_, POLLIN, 0};
-      const int ready = ::poll(&watched, 1, milliseconds_until(*deadline_));
+      const int ready = ::poll(&watched, 1, milliseconds_until(deadline_));
       if (ready == 0 && std::chrono::steady_clock::now() >= *deadline_) fail(ETIMEDOUT, "no answer");
       if (ready < 0 && errno != EINTR) fail(errno, "poll");
       if (ready <= 0) continue;

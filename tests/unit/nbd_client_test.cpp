@@ -648,5 +648,25 @@ TEST_F(NbdClient, ManyThreadsShareAConnectionThatIsFullBothWays) {
   group.join();
 }
 
+// The only answer that is due comes while a request is half sent: one thread takes it, and the sender,
+// who has seen it too, must not wait for another one while the server waits for the rest.
+TEST_F(NbdClient, ASenderDoesNotWaitForAnAnswerThatAnotherThreadTook) {
+  DoubleOptions options{.size = 4 * MiB, .flags = kHasFlags, .structured = false};
+  options.answer = [](const Request& request, int socket) {
+    send_bytes(socket, simple(request.cookie));  // before it takes more
+    return true;
+  };
+  NbdDouble server(options);
+  const auto client = open_nbd(server.address(), "", {.io_timeout = 10s});
+  TaskGroup group;
+  for (unsigned worker = 0; worker < 16; ++worker) {
+    group.spawn([&, worker] {
+      const auto mine = filled(256 * KiB, 1);
+      for (int round = 0; round < 500; ++round) client->write_at(mine, worker * 256 * KiB);
+    });
+  }
+  group.join();
+}
+
 }  // namespace
 }  // namespace r3::test
