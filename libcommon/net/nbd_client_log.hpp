@@ -21,6 +21,8 @@ struct Change {
   std::uint64_t offset = 0;
   std::uint32_t length = 0;
   std::unique_ptr<std::byte[]> bytes;  // of a write
+  std::size_t room = 0;                // how many fit there
+  bool lent = false;                   // the log's, under its mutex: begin() gave it away
 
   ConstBytes payload() const { return {bytes.get(), bytes ? length : 0}; }
 };
@@ -37,12 +39,22 @@ class ReplayLog {
   std::uint64_t mark() const;
   void drop(std::uint64_t mark);
 
-  // Memory that the log takes, about.
+  // Memory that the changes take, about.
   std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
+  void keep(Change& change, ConstBytes bytes);
+  void spare(Change& change);
+
   mutable std::mutex mutex_;  // guards all below
-  std::deque<std::shared_ptr<const Change>> changes_;
+  std::deque<std::shared_ptr<Change>> changes_;
+  // Long memory of dropped changes: new memory costs a page fault for each page, more than the copy.
+  struct Spare {
+    std::unique_ptr<std::byte[]> bytes;
+    std::size_t room;
+  };
+  std::vector<Spare> spares_;
+  std::uint64_t spare_bytes_ = 0;
   std::uint64_t dropped_ = 0;  // how many stood before the first
   std::uint64_t session_ = 0;
   std::atomic<std::uint64_t> bytes_{0};  // written under the mutex
