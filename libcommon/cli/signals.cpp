@@ -20,6 +20,7 @@ bool is_ignored(int signal) {
 
 Signals::Signals() {
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // under a limit of the file size a write fails (EFBIG), and no more
   sigset_t set;
   ::sigemptyset(&set);
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) ::sigaddset(&set, signal);

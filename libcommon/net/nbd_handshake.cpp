@@ -24,8 +24,7 @@ class Handshake {
   Handshake(Stream& stream, std::span<const NbdExport> exports, const NbdServerOptions& options)
       : stream_(stream),
         exports_(exports),
-        options_(options),
-        deadline_(Stream::Clock::now() + options.handshake_timeout) {}
+        options_(options) {}
 
   std::optional<Agreement> run();
 
@@ -47,12 +46,10 @@ class Handshake {
   Next send(ConstBytes bytes, Next next);
   const NbdExport* find(std::string_view name) const;
   Rules rules(const NbdExport& exported) const;
-  void send_info(const NbdExport& exported, std::uint16_t what);
 
   Stream& stream_;
   std::span<const NbdExport> exports_;
   const NbdServerOptions& options_;
-  const Stream::Clock::time_point deadline_;
 
   bool fixed_ = false;
   bool no_zeroes_ = false;
@@ -68,7 +65,7 @@ bool Handshake::greet() {
   const Hello hello{kHelloMagic, kOptionMagic, std::uint16_t{kFixedNewstyle | kNoZeroes}};
   if (stream_.send(std::as_bytes(std::span(&hello, 1))) != Stream::Sent::all) return false;
   Be32 flags;
-  if (!stream_.receive_all(std::as_writable_bytes(std::span(&flags, 1)), deadline_)) return false;
+  if (!stream_.receive_all(std::as_writable_bytes(std::span(&flags, 1)))) return false;
   if (flags & ~std::uint32_t{kFixedNewstyle | kNoZeroes})
     throw ProtocolError("client flags that were not offered");
   fixed_ = flags & kFixedNewstyle;
@@ -93,14 +90,14 @@ std::optional<Agreement> Handshake::run() {
 bool Handshake::read_option() {
   for (;;) {
     OptionRequest head;
-    if (!stream_.receive_all(std::as_writable_bytes(std::span(&head, 1)), deadline_)) return false;
+    if (!stream_.receive_all(std::as_writable_bytes(std::span(&head, 1)))) return false;
     if (head.magic != kOptionMagic) throw ProtocolError("an option without its magic number");
     option_ = head.option;
     bytes_ += sizeof head + head.length;
     if (bytes_ > kMostOptionBytes) throw ProtocolError("options of too many bytes");
     if (head.length <= kLongestOption) {
       data_.resize(head.length);
-      return stream_.receive_all(data_, deadline_);
+      return stream_.receive_all(data_);
     }
     if (option_ == kOptExportName) throw ProtocolError("an export's name that is too long");
     if (!skip(head.length)) return false;
@@ -112,7 +109,7 @@ bool Handshake::skip(std::uint32_t size) {
   std::array<std::byte, 4096> rest;
   while (size > 0) {
     const auto now = Bytes(rest).first(std::min<std::size_t>(size, rest.size()));
-    if (!stream_.receive_all(now, deadline_)) return false;
+    if (!stream_.receive_all(now)) return false;
     size -= static_cast<std::uint32_t>(now.size());
   }
   return true;
@@ -253,7 +250,10 @@ Rules rules_for(const NbdExport& exported, const NbdServerOptions& options) {
 
 std::optional<Agreement> shake_hands(Stream& stream, std::span<const NbdExport> exports,
                                      const NbdServerOptions& options) {
-  return Handshake(stream, exports, options).run();
+  stream.set_deadline(Stream::Clock::now() + options.handshake_timeout);
+  const auto agreed = Handshake(stream, exports, options).run();
+  stream.set_deadline({});
+  return agreed;
 }
 
 }  // namespace r3::nbd::server

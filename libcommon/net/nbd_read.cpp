@@ -10,12 +10,24 @@ namespace r3::nbd::server {
 
 namespace {
 
+const char* name_of(const Request& request) {
+  switch (request.type) {
+    case kRead: return "read";
+    case kWrite: return "write";
+    case kFlush: return "flush";
+    case kTrim: return "trim";
+    case kCache: return "cache";
+    case kWriteZeroes: return "zero";
+    default: return "block status";
+  }
+}
+
 WireError try_reading(Session& session, const Request& request, Bytes into, std::uint64_t offset) {
   try {
     session.backend.read_at(into, offset);
     return kOk;
   } catch (...) {
-    return to_wire(errno_of_current_exception(), request);
+    return refuse(session, request);
   }
 }
 
@@ -45,6 +57,13 @@ void end_with_error(Session& session, const Request& request, const Chunk& chunk
 }
 
 }  // namespace
+
+WireError refuse(Session& session, const Request& request) noexcept {
+  const auto error = to_wire(errno_of_current_exception(), request);
+  if (error == kEIo || error == kENoMem)
+    session.tally.failed(name_of(request), request.offset);
+  return error;
+}
 
 bool send_chunk(Session& session, const Request& request, const Chunk& chunk, std::uint64_t skip,
                 Bytes buffer, std::unique_lock<std::mutex>& turn) {

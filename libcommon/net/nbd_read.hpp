@@ -5,6 +5,7 @@
 
 #include "libcommon/net/nbd_reply.hpp"
 #include "libcommon/net/nbd_stream.hpp"
+#include "libcommon/net/nbd_tally.hpp"
 
 namespace r3::nbd::server {
 
@@ -16,7 +17,12 @@ struct Session {
   Stream& stream;
   Backend& backend;
   Rules rules;
+  Tally& tally;
 };
+
+// In a catch block: what the exception becomes on the wire. A client learns no more than "I/O error"; why is
+// for whoever runs the server.
+WireError refuse(Session& session, const Request& request) noexcept;
 
 // Answers the whole request: with an error if it fails before anything was sent; later than that by a
 // padded chunk and an error chunk, or, in the simple format, by giving the connection up. `buffer`

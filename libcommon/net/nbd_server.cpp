@@ -16,20 +16,22 @@ namespace {
 // The longest reply's header counts its payload in 32 bits; more than this nobody asks for at once.
 constexpr std::uint32_t kMostAtOnce = 1024 * MiB;
 
-void check_block_sizes(const NbdServerOptions& options) {
+[[noreturn]] void refuse(const std::string& name, std::uint32_t value, const char* accepted) {
+  throw std::invalid_argument(name + " " + std::to_string(value) + ": " + accepted + " is accepted");
+}
+
+void check_block_sizes(const NbdServerOptions& options, const NbdSizeNames& names) {
   const auto minimum = options.minimum_block;
   const auto preferred = options.preferred_block;
+  const auto maximum = options.maximum_block;
   if (!std::has_single_bit(minimum) || minimum > 64 * KiB)
-    throw std::invalid_argument("minimum block size: a power of two up to 64K is accepted");
+    refuse(names.minimum, minimum, "a power of two up to 64K");
   if (!std::has_single_bit(preferred) || preferred < 512 || preferred < minimum ||
       preferred > 32 * MiB)
-    throw std::invalid_argument(
-        "preferred block size: a power of two from 512 (or the minimum) to 32M is accepted");
-  if (options.maximum_block < preferred || options.maximum_block % minimum != 0)
-    throw std::invalid_argument(
-        "maximum block size: a multiple of the minimum, not below the preferred, is accepted");
-  if (options.maximum_block > kMostAtOnce)
-    throw std::invalid_argument("maximum block size: up to 1G is accepted");
+    refuse(names.preferred, preferred, "a power of two from 512 (or the minimum) to 32M");
+  if (maximum < preferred || maximum % minimum != 0)
+    refuse(names.maximum, maximum, "a multiple of the minimum, not below the preferred,");
+  if (maximum > kMostAtOnce) refuse(names.maximum, maximum, "up to 1G");
 }
 
 void check_exports(const std::vector<NbdExport>& exports) {
@@ -46,8 +48,9 @@ void check_exports(const std::vector<NbdExport>& exports) {
 
 }  // namespace
 
-void check_usage(const std::vector<NbdExport>& exports, const NbdServerOptions& options) {
-  check_block_sizes(options);
+void check_usage(const std::vector<NbdExport>& exports, const NbdServerOptions& options,
+                 const NbdSizeNames& names) {
+  check_block_sizes(options, names);
   check_exports(exports);
 }
 

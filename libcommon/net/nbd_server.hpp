@@ -35,9 +35,17 @@ struct NbdServerOptions {
   unsigned workers = 16;    // threads a connection may have waiting in a backend
 };
 
+// What the block sizes are called where they come from.
+struct NbdSizeNames {
+  std::string minimum = "minimum block size";
+  std::string preferred = "preferred block size";
+  std::string maximum = "maximum block size";
+};
+
 // Throws std::invalid_argument for block sizes and names that the protocol does not allow. Does not look at
 // the backends, which need not be there yet.
-void check_usage(const std::vector<NbdExport>& exports, const NbdServerOptions& options);
+void check_usage(const std::vector<NbdExport>& exports, const NbdServerOptions& options,
+                 const NbdSizeNames& names = {});
 
 // Since the server was made.
 struct NbdTotals {

@@ -11,6 +11,7 @@
 #include <array>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/net/deadline.hpp"
 
 namespace r3::nbd::server {
 
@@ -101,7 +102,7 @@ std::size_t Stream::receive_waiting(Bytes into) {
   }
 }
 
-bool Stream::receive_all(Bytes into, Clock::time_point deadline) {
+bool Stream::receive_all(Bytes into) {
   while (!into.empty()) {
     const auto got = receive_some(into);
     if (got == 0) return false;
@@ -109,16 +110,20 @@ bool Stream::receive_all(Bytes into, Clock::time_point deadline) {
       into = into.subspan(static_cast<std::size_t>(got));
       continue;
     }
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    if (left <= 0) fail(ETIMEDOUT, "handshake");
-    if (wait_for(channel_.input(), POLLIN, stop_, static_cast<int>(left)) == Wait::stopped)
+    if (deadline_ && Clock::now() >= *deadline_) fail(ETIMEDOUT, "handshake");
+    if (wait_for(channel_.input(), POLLIN, stop_, milliseconds_until(deadline_)) == Wait::stopped)
       return false;
   }
   return true;
 }
 
 bool Stream::wait_writable() const {
-  if (wait_for(channel_.output(), POLLOUT, stop_) == Wait::ready) return true;
+  if (deadline_ && Clock::now() >= *deadline_) return false;
+  switch (wait_for(channel_.output(), POLLOUT, stop_, milliseconds_until(deadline_))) {
+    case Wait::ready: return true;
+    case Wait::timed_out: return true;  // the deadline is looked at again
+    case Wait::stopped: break;
+  }
   return poll_one(channel_.output(), POLLOUT, kGraceMs);
 }
 

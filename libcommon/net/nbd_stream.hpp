@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "libcommon/base/bytes.hpp"
@@ -37,8 +38,11 @@ class Stream {
     if (wait_for(channel_.input(), POLLIN, stop_, kIdleMs) == Wait::timed_out) idle();
     return receive_waiting(into);
   }
-  // Fills `into`; false when the peer has left or the stop was requested. Throws ETIMEDOUT.
-  bool receive_all(Bytes into, Clock::time_point deadline);
+  // For the handshake, by its only thread: until lifted, receive_all() throws ETIMEDOUT when the deadline
+  // has passed, and to send() a peer that does not read by then is gone.
+  void set_deadline(std::optional<Clock::time_point> deadline) { deadline_ = deadline; }
+  // Fills `into`; false when the peer has left or the stop was requested.
+  bool receive_all(Bytes into);
 
   // Any thread sends, while it holds the turn: a lock of this.
   std::mutex& sending() { return sending_; }
@@ -64,6 +68,7 @@ class Stream {
   bool socket_ = false;
   Spin spin_;
   Clock::time_point receive_until_ = Clock::time_point::max();  // set when the stop is noticed
+  std::optional<Clock::time_point> deadline_;
   std::mutex sending_;
   bool gone_ = false;  // guarded by sending_
 };

@@ -18,12 +18,12 @@ constexpr std::size_t kStatusExtents = 2048;
 
 // The one place where a request meets the backend: what is thrown becomes an error of the reply.
 template <class Act>
-WireError attempt(const Request& request, Act&& act) {
+WireError attempt(Session& session, const Request& request, Act&& act) {
   try {
     act();
     return kOk;
   } catch (...) {
-    return to_wire(errno_of_current_exception(), request);
+    return refuse(session, request);
   }
 }
 
@@ -58,7 +58,7 @@ std::vector<Extent> find_extents(Backend& backend, const Request& request) {
 
 Transmission::Transmission(Stream& stream, Backend& backend, const Rules& rules, unsigned workers,
                            Tally& tally)
-    : session_{stream, backend, rules},
+    : session_{stream, backend, rules, tally},
       backend_(backend),
       never_waits_(backend.never_waits()),
       tally_(tally),
@@ -158,10 +158,10 @@ bool Transmission::drop(std::uint64_t size) {
 
 bool Transmission::stage(const Request& request) {
   auto payload = std::make_shared<Payload>();
-  auto error = attempt(request, [&] { *payload = Payload::in_file(); });
+  auto error = attempt(session_, request, [&] { *payload = Payload::in_file(); });
   for (auto left = request.length; left > 0;) {
     const auto here = inbox_.bytes().first(std::min<std::uint64_t>(left, inbox_.bytes().size()));
-    if (error == kOk) error = attempt(request, [&] { payload->append(here); });
+    if (error == kOk) error = attempt(session_, request, [&] { payload->append(here); });
     left -= here.size();
     inbox_.use(here.size());
     if (left == 0) break;
@@ -171,11 +171,11 @@ bool Transmission::stage(const Request& request) {
     inbox_.added(got);
   }
   if (error != kOk || never_waits_) {
-    if (error == kOk) error = attempt(request, [&] { write_payload(backend_, request, *payload); });
+    if (error == kOk) error = attempt(session_, request, [&] { write_payload(backend_, request, *payload); });
     batch_.add_end(request, error);
   } else {
     hand_over(payload->memory_size(), [this, request, payload] {
-      send_end(request, attempt(request, [&] { write_payload(backend_, request, *payload); }));
+      send_end(request, attempt(session_, request, [&] { write_payload(backend_, request, *payload); }));
     });
   }
   return true;
@@ -184,14 +184,14 @@ bool Transmission::stage(const Request& request) {
 void Transmission::write(const Request& request, ConstBytes payload) {
   bool written = false;
   const bool at_once = never_waits_ || !request.has(kFua);
-  const auto error = attempt(request, [&] {
+  const auto error = attempt(session_, request, [&] {
     written = at_once && backend_.try_write_at(payload, request.offset);
     if (written && request.has(kFua)) backend_.flush();
   });
   if (written || error != kOk) return batch_.add_end(request, error);
   auto copy = std::make_shared<Payload>(Payload::in_memory(payload));
   hand_over(copy->memory_size(), [this, request, copy] {
-    send_end(request, attempt(request, [&] { write_payload(backend_, request, *copy); }));
+    send_end(request, attempt(session_, request, [&] { write_payload(backend_, request, *copy); }));
   });
 }
 
@@ -200,16 +200,16 @@ void Transmission::answer(const Request& request) {
   if (request.type == kRead && request.length > 0) return read(request);
   const bool nothing_to_do = request.type == kRead;
   if (never_waits_ || nothing_to_do)
-    return batch_.add_end(request, attempt(request, [&] { act_on(backend_, request); }));
+    return batch_.add_end(request, attempt(session_, request, [&] { act_on(backend_, request); }));
   hand_over(0, [this, request] {
-    send_end(request, attempt(request, [&] { act_on(backend_, request); }));
+    send_end(request, attempt(session_, request, [&] { act_on(backend_, request); }));
   });
 }
 
 void Transmission::read(const Request& request) {
   const Chunk whole{request.offset, request.length, true};
   bool done = true;
-  const auto error = attempt(request, [&] {
+  const auto error = attempt(session_, request, [&] {
     if (const auto data = backend_.borrow(request.offset, request.length); !data.empty())
       return add_borrowed(request, data);
     if (request.length > Batch::kScratch) {
@@ -230,7 +230,7 @@ void Transmission::read(const Request& request) {
   hand_over(held, [this, request, held] {
     std::unique_ptr<std::byte[]> buffer;
     const auto failed =
-        attempt(request, [&] { buffer = std::make_unique_for_overwrite<std::byte[]>(held); });
+        attempt(session_, request, [&] { buffer = std::make_unique_for_overwrite<std::byte[]>(held); });
     if (failed != kOk) return send_end(request, failed);
     answer_read(session_, request, Bytes(buffer.get(), held));
   });
@@ -261,7 +261,7 @@ void Transmission::status(const Request& request) {
   if (!never_waits_) {
     return hand_over(0, [this, request] {
       std::vector<std::byte> reply;
-      const auto error = attempt(request, [&] {
+      const auto error = attempt(session_, request, [&] {
         reply = status_reply(session_.rules.format, request, find_extents(backend_, request),
                              session_.rules.minimum_block);
       });
@@ -270,7 +270,7 @@ void Transmission::status(const Request& request) {
       session_.stream.send(reply);
     });
   }
-  const auto error = attempt(request, [&] {
+  const auto error = attempt(session_, request, [&] {
     batch_.add_copy(status_reply(rules.format, request, find_extents(backend_, request),
                                  rules.minimum_block));
   });

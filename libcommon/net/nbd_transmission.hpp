@@ -12,13 +12,6 @@
 
 namespace r3::nbd::server {
 
-// What the connections of a server have done; any thread.
-struct Tally {
-  std::atomic<std::uint64_t> requests{0};
-  std::atomic<std::uint64_t> bytes_read{0};
-  std::atomic<std::uint64_t> bytes_written{0};
-};
-
 class Transmission {
  public:
   Transmission(Stream& stream, Backend& backend, const Rules& rules, unsigned workers, Tally& tally);

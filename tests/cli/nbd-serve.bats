@@ -147,10 +147,10 @@ PY
   refuses REGION
   refuses REGION -
   refuses "memory:x" memory:x
-  refuses minimum --min-block 3 memory:1M
-  refuses minimum --min-block 128K memory:1M
-  refuses preferred --preferred-block 100 memory:1M
-  refuses maximum --max-block 512 memory:1M
+  refuses "--min-block" --min-block 3 memory:1M
+  refuses "--min-block" --min-block 128K memory:1M
+  refuses "--preferred-block 100" --preferred-block 100 memory:1M
+  refuses "--max-block 512" --max-block 512 memory:1M
   refuses twice memory:1M memory:1M
   refuses twice a=memory:1M a=memory:1M
   refuses --max-connections --max-connections 0 memory:1M
@@ -164,7 +164,7 @@ PY
 @test "wrong usage is found before anything is made" {
   local d=$BATS_TEST_TMPDIR/d
   refuses nowhere -l nowhere "dir:$d?size=1M"
-  refuses minimum --min-block 3 "dir:$d?size=1M"
+  refuses "--min-block" --min-block 3 "dir:$d?size=1M"
   refuses memory:x "dir:$d?size=1M" x=memory:x
   refuses twice "a=dir:$d?size=1M" a=memory:1M
   [ ! -e "$d" ]
@@ -221,4 +221,43 @@ PY
   [ -S "$sock" ]
   start -l "unix:$sock" memory:2M
   [ "$(nbdinfo --size "$uri")" = 2097152 ]
+}
+
+@test "block sizes that make no sense: the option and the value are named" {
+  refuses "--min-block 3072: a power of two" --min-block 3K memory:1M
+  refuses "--preferred-block 5000: a power of two" --preferred-block 5000 memory:1M
+  refuses "--max-block 1000: a multiple" --max-block 1000 memory:1M
+  refuses "--max-block 2147483648: up to 1G" --max-block 2G memory:1M
+}
+
+@test "why a write failed is said here, once: TMPDIR is gone, a limit of the file size" {
+  need nbdsh /usr/bin/python3 -c 'import nbd'
+  truncate -s 1M "$BATS_TEST_TMPDIR/image"
+  (ulimit -f 512 && exec env TMPDIR=/nonexistent "$BIN/nbd-serve" --ready-fd 9 -l "unix:$sock" \
+    "$BATS_TEST_TMPDIR/image" big=memory:8M 9>"$BATS_TEST_TMPDIR/ready") 2>"$BATS_TEST_TMPDIR/said" >/dev/null 3>&- &
+  servers+=($!)
+  eventually test -s "$BATS_TEST_TMPDIR/ready"
+  run -0 /usr/bin/python3 - "$sock" <<'PY'
+import errno, nbd, sys
+def refused(export, want, offset, length):
+    h = nbd.NBD()
+    h.set_export_name(export)
+    h.connect_unix(sys.argv[1])
+    for _ in range(3):
+        try:
+            h.pwrite(bytes(length), offset)
+        except nbd.Error as e:
+            assert e.errnum == want, e
+        else:
+            raise SystemExit("was not refused")
+    h.shutdown()
+refused("", errno.ENOSPC, 768 << 10, 4096)  # the signal of the limit does not end the server
+refused("big", errno.EIO, 0, 2 << 20)
+PY
+  [ "$(grep -c "a client's write at 0 failed: /nonexistent: No such file or directory" "$BATS_TEST_TMPDIR/said")" = 1 ]
+}
+
+@test "with --run, stdout is the command's alone" {
+  run -0 --separate-stderr "$BIN/nbd-serve" -l "unix:$sock" memory:1M --run echo mine
+  [ "$output" = mine ]
 }

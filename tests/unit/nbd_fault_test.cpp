@@ -96,7 +96,8 @@ TEST(NbdErrors, AReadThatFailsInTheMiddleOfItsHeadStaysInSync) {
     Channel channel(std::move(pair.theirs));
     const Stop stop;
     server::Stream stream(channel, stop);
-    server::Session session{stream, backend, rules};
+    server::Tally tally;
+    server::Session session{stream, backend, rules, tally};
     ByteString buffer(64);
     auto turn = std::unique_lock(stream.sending());
     const auto already = ByteString(head.begin(), head.begin() + std::min(skip, head_size));

@@ -151,6 +151,13 @@ TEST_F(NbdHandshake, LongExportNamesAreClosed) {
   expect_served();
 }
 
+TEST_F(NbdHandshake, AnExportNameOfFourGigabytesIsClosedAtOnce) {
+  auto client = greeted();
+  client.send(join(OptionRequest{kOptionMagic, std::uint32_t{kOptExportName}, 0xffffffffU}));
+  EXPECT_TRUE(client.closed());
+  expect_served();
+}
+
 TEST_F(NbdHandshake, LengthsThatLieAreRefusedInSync) {
   auto client = greeted();
   EXPECT_EQ(client.ask(kOptStructuredReply).type, kRepAck);
@@ -391,6 +398,24 @@ TEST(NbdHandshakeDeadline, SilentAndSlowClientsAreCutOff) {
   half.send(join(Be64(kOptionMagic)));
   EXPECT_TRUE(half.closed());
   EXPECT_EQ(server.join(), 2U);
+}
+
+// Row 16 in the handshake: more answers than the socket holds, and nobody reads them.
+TEST(NbdHandshakeDeadline, AClientThatDoesNotReadIsCutOff) {
+  MemoryBackend memory(4096);
+  NbdServerOptions options;
+  options.handshake_timeout = std::chrono::milliseconds(200);
+  std::vector<NbdExport> exports;
+  for (int i = 0; i < 100; ++i)
+    exports.push_back({std::to_string(i), std::string(4000, 'd'), &memory, false});
+  WireServer server(exports, options);
+  auto deaf = server.connect();
+  deaf.greet();
+  ByteString lists;
+  for (int i = 0; i < 20; ++i)
+    append(lists, OptionRequest{kOptionMagic, std::uint32_t{kOptList}, std::uint32_t{0}});
+  deaf.send(lists);
+  server.join();  // without an end if it waited for the client
 }
 
 TEST_F(NbdHandshake, StopEndsASilentClient) {

@@ -170,7 +170,7 @@ std::vector<NamedRegion> check_usage(Settings& settings) {
     named.push_back(parse_named_region(text));
     exports.push_back({named.back().name, settings.description, nullptr, settings.read_only});
   }
-  r3::check_usage(exports, settings.server);
+  r3::check_usage(exports, settings.server, {"--min-block", "--preferred-block", "--max-block"});
   return named;
 }
 
