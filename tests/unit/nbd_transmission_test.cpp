@@ -2,6 +2,7 @@
 // The transmission phase of the NBD server: what each command does, what it refuses, and that the
 // stream stays in step whatever is asked.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <random>
 
@@ -170,6 +171,61 @@ TEST_P(NbdTransmission, EveryCommandWithEveryFlag) {
   }
   EXPECT_EQ(client.transact(0xffff, 0, 512), kEInval);
   expect_in_sync();
+}
+
+// The same where replies come in chunks, which knows two flags more.
+TEST_P(NbdTransmission, EveryCommandWithEveryFlagInChunks) {
+  auto structured = server.structured(true);
+  const auto allowed = [](std::uint16_t command) -> unsigned {
+    if (command == kRead) return kFua | kDf;
+    if (command == kBlockStatus) return kFua | kReqOne;
+    return command == kWriteZeroes ? kFua | kNoHole | kFastZero : kFua;
+  };
+  for (std::uint16_t command = 0; command < 12; ++command) {
+    if (command == kDisconnect) continue;
+    for (std::uint16_t flags = 0; flags < 64; ++flags) {
+      structured.request(command, 0, 512, flags);
+      if (command == kWrite) structured.send(filled(512, 1));
+      const bool good = command <= kBlockStatus && (flags & ~allowed(command)) == 0;
+      if (command != kRead && command != kBlockStatus) {
+        EXPECT_EQ(structured.simple(), good ? kOk : kEInval) << command << " with " << flags;
+        continue;
+      }
+      const auto chunk = structured.chunk();
+      EXPECT_EQ(chunk.type == kChunkError, !good) << command << " with " << flags;
+      if (!chunk.done()) {
+        EXPECT_TRUE(structured.chunk().done());
+      }
+    }
+  }
+  EXPECT_EQ(structured.transact(kFlush, 0, 0), kOk);
+}
+
+// What has no payload may be longer than any payload.
+TEST_P(NbdTransmission, OnlyPayloadsAreHeldToTheLongestBlock) {
+  NbdServerOptions options;
+  options.maximum_block = 64 * KiB;
+  WireServer small({{"", "", memory.get(), false}}, options);
+  auto asker = small.structured(true);
+  for (const std::uint16_t command : {kTrim, kWriteZeroes, kCache})
+    EXPECT_EQ(asker.transact(command, 0, kSize), kOk) << command;
+  asker.request(kBlockStatus, 0, kSize);
+  EXPECT_EQ(asker.chunk().type, kChunkBlockStatus);
+  asker.request(kRead, 0, kSize);
+  EXPECT_EQ(asker.chunk().error(), kEInval);
+}
+
+// Row 14, as far as it goes without TLS: half of the connection is closed in the middle of a request.
+TEST_P(NbdTransmission, WhatWasAskedBeforeAHalfCloseIsAnsweredThenItEnds) {
+  for (int i = 0; i < 8; ++i) client.request(kRead, 0, 65536);
+  client.send(filled(5, 1));
+  ::shutdown(client.fd(), SHUT_WR);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(client.simple(), kOk);
+    EXPECT_EQ(client.receive(65536).size(), 65536U);
+  }
+  EXPECT_TRUE(client.closed());
+  server.join();  // no thread is left that could spin
 }
 
 TEST_P(NbdTransmission, BlockStatusNeedsItsContext) {
@@ -409,7 +465,11 @@ TEST_P(NbdTransmission, ExtendedHeaders) {
   EXPECT_EQ(extended.extended_chunk().type, kChunkNone);
   EXPECT_TRUE(all_zero(memory->bytes()));
 
-  // Without the flag nobody can know how much payload follows; with it on other commands it is skipped.
+  // A write has to say that it carries data; with the flag on other commands what follows is skipped.
+  extended.extended(kWrite, 4096, 512);
+  extended.send(filled(512, 3));
+  EXPECT_EQ(extended.extended_chunk().error(), kEInval);
+  EXPECT_TRUE(all_zero(memory->bytes()));
   extended.extended(kTrim, 0, 512, kPayloadLength);
   extended.send(filled(512, 3));
   EXPECT_EQ(extended.extended_chunk().error(), kEInval);

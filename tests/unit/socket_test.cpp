@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -87,6 +89,18 @@ TEST_F(Socket, ConnectsOverUnixAndTcp) {
     expect_connected(client, server);
     EXPECT_EQ(::fcntl(server.get(), F_GETFD), FD_CLOEXEC);
     EXPECT_EQ(::fcntl(client.input(), F_GETFD), FD_CLOEXEC);
+  }
+}
+
+TEST_F(Socket, TcpDoesNotWaitForMoreToSend) {
+  Listener listener(parse_address("tcp://127.0.0.1:0"));
+  const Channel client = dial(listener.address());
+  const Fd server = listener.accept(stop_);
+  for (const int fd : {client.input(), server.get()}) {
+    int on = 0;
+    socklen_t size = sizeof on;
+    ASSERT_EQ(::getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
+    EXPECT_NE(on, 0);
   }
 }
 
