@@ -50,7 +50,7 @@ R3Peer permissions(const std::shared_ptr<const R3Policy>& policy, const SecureSe
   R3Peer peer;
   if (session.pattern == NoisePattern::nk) peer.read_only = true;
   if (!session.peer) return peer;
-  if (!policy->peers.knows(*session.peer)) throw ProtocolError("an unknown key");
+  if (!policy->peers.knows(*session.peer)) throw ProtocolError("key " + to_text(*session.peer) + " is not among --peer-keys");
   peer.name = to_text(*session.peer);
   peer.may_use = [policy, key = *session.peer](const std::string& name, bool& writable) {
     const Peer* line = policy->peers.find(key, name);
@@ -104,10 +104,12 @@ R3Accepted r3_accept(Channel channel, const std::shared_ptr<const R3Policy>& pol
   std::array<std::byte, wire::kPreambleSize> preamble;
   if (stream.read_full(preamble) < preamble.size()) fail(ECONNRESET, "preamble");
   if (as_text(preamble) == plain_preamble()) {
-    if (!policy->plain) throw ProtocolError("plain mode is not allowed here");
+    if (!policy->plain) throw ProtocolError("it came without keys, and this server wants them");
     return {make_plain_link(std::move(channel)), true, {}, {}, false};
   }
-  if (!policy->keys) throw ProtocolError("not the beginning of r3 in plain mode");
+  if (!policy->keys) throw ProtocolError(preamble[0] == std::byte{'R'} && preamble[1] == std::byte{'3'}
+                            ? "it wants encryption, and this server has no keys"
+                            : "no r3 client");
   Resumed whole(preamble, stream);
   const SecureSession session = server_handshake(whole, *policy->keys, time);
   R3Peer peer = permissions(policy, session);

@@ -20,6 +20,13 @@ namespace {
 constexpr std::size_t kOutLimit = 4 * kPiece;  // beyond, no data are added
 constexpr int kDrainTimeout = 1000;            // ms for a peer to take its last answers
 
+// What a client calls something, fit for one line of a log.
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
+  return text;
+}
+
 }  // namespace
 
 std::byte* OutBuffer::reserve(std::size_t bytes) {
@@ -119,7 +126,10 @@ bool R3Connection::hello() {
     append(request, error);
     const iovec part{const_cast<std::byte*>(out_.bytes().data()), out_.size()};
     write_all(link_, {&part, 1}, stop_, kDrainTimeout);
-    return false;
+    if (error == ESTALE) return false;  // one that came later has its place
+    throw R3Refusal(error == ENOENT ? "export '" + printable(hello.name) + "': " +
+                                          (export_ ? "not for this key" : "there is none")
+                                    : "it speaks version " + std::to_string(hello.version) + " of r3");
   }
   backend_ = export_->backend;
   read_only_ = export_->read_only || peer_.read_only || !writable || backend_->read_only() ||

@@ -9,12 +9,16 @@
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
 #include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/sockaddr.hpp"
 
 namespace r3 {
 
 namespace {
 
 constexpr int kTick = 250;  // ms between looks at who is late
+// A stranger cannot fill the log: so many refusals are said in so long a time.
+constexpr unsigned kMostRefusals = 20;
+constexpr std::chrono::seconds kRefusalTime{10};
 
 void watch(int epoll, int fd, std::uint32_t events) {
   epoll_event event{};
@@ -97,13 +101,30 @@ void R3Gate::serve_one(Channel channel, const Stop& stop) {
   serve(std::move(channel), stop);
 }
 
-bool R3Gate::enter(const R3Accepted& one, std::list<Live>::iterator& place, const R3Policy& policy) {
+void R3Gate::refused(const std::string& peer, const std::string& reason) {
+  std::string line = peer + ": refused: " + reason;
+  {
+    std::lock_guard lock(mutex_);
+    const auto now = Clock::now();
+    if (now - said_ > kRefusalTime) {
+      said_ = now;
+      refusals_ = 0;
+    }
+    if (++refusals_ > kMostRefusals) return;
+    if (refusals_ == kMostRefusals) line += "; the next ones are not said for a while";
+  }
+  log_warning(line);
+}
+
+// Throws ProtocolError with the reason if it may not.
+void R3Gate::enter(const R3Accepted& one, std::list<Live>::iterator& place, const R3Policy& policy) {
   std::lock_guard lock(mutex_);
-  if (live_.size() >= options_.max_connections) return false;
+  if (live_.size() >= options_.max_connections)
+    throw ProtocolError("there are " + std::to_string(live_.size()) + " connections already");
   // The policy may have changed during the handshake.
-  if (!same_rights(one.key, one.with_psk, policy, *policy_)) return false;
+  if (!same_rights(one.key, one.with_psk, policy, *policy_))
+    throw ProtocolError("its keys were taken away meanwhile");
   place = live_.insert(live_.end(), {one.link.get(), one.key, one.with_psk});
-  return true;
 }
 
 // The connection loop: what a client does wrong ends its connection and nothing else.
@@ -115,21 +136,25 @@ void R3Gate::serve(Channel channel, const Stop& stop) {
   }
   R3Accepted one;
   std::list<Live>::iterator place;
-  bool entered = false;
+  const std::string peer = peer_of(channel.input());
   std::string error;
   try {
     one = r3_accept(std::move(channel), policy, stop, options_.opening_time);
-    entered = enter(one, place, *policy);
-  } catch (const std::exception& refused) {
-    log_debug(std::string("refused: ") + refused.what());
+    enter(one, place, *policy);
+  } catch (const std::exception& reason) {
+    --handshakes_;
+    return refused(peer, reason.what());
   }
   --handshakes_;
-  if (!entered) return;
   if (options_.on_change) options_.on_change(one.peer.name, true, {});
   try {
     server_.serve(*one.link, one.sums, one.peer, stop);
+  } catch (const R3Refusal& reason) {
+    refused(peer, reason.what());
+    error = reason.what();
   } catch (const std::exception& ended) {
     error = ended.what();
+    log_debug(peer + ": " + error);
   }
   {
     std::lock_guard lock(mutex_);

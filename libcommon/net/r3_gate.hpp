@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lets clients in to an R3Server. Whoever says nothing costs a descriptor and a few bytes: one thread watches
 // them all; a connection gets its own thread when its first bytes are there. Knows the policy, not the
-// protocol.
+// protocol. Whoever is refused gets no reason; the log says who it was and why.
 #pragma once
 
 #include <chrono>
@@ -58,7 +58,8 @@ class R3Gate {
   void drop_late();
   void let_in(int fd);
   void serve(Channel channel, const Stop& stop);
-  bool enter(const R3Accepted& one, std::list<Live>::iterator& place, const R3Policy& policy);
+  void enter(const R3Accepted& one, std::list<Live>::iterator& place, const R3Policy& policy);
+  void refused(const std::string& peer, const std::string& reason);
 
   R3Server& server_;
   const R3GateOptions options_;
@@ -77,6 +78,8 @@ class R3Gate {
   mutable std::mutex mutex_;
   std::shared_ptr<const R3Policy> policy_;  // guarded by mutex_
   std::list<Live> live_;                    // guarded by mutex_
+  Clock::time_point said_{};                // guarded by mutex_: when refusals were last counted anew
+  unsigned refusals_ = 0;                   // guarded by mutex_: since then
   TaskGroup threads_;
 };
 

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "libcommon/base/error.hpp"
 #include "libcommon/base/stop.hpp"
 #include "libcommon/net/r3_fence.hpp"
 #include "libcommon/net/r3_link.hpp"
@@ -51,12 +52,18 @@ struct R3Counters {
   std::atomic<std::uint64_t> connections{0}, connected{0}, requests{0}, bytes_read{0}, bytes_written{0};
 };
 
+// HELLO was answered with an error: what the client wants is not here, or not for it.
+class R3Refusal : public ProtocolError {
+ public:
+  using ProtocolError::ProtocolError;
+};
+
 class R3Server {
  public:
   R3Server(std::vector<R3Export> exports, R3ServerOptions options);
 
   // Serves one connection, which starts with the HELLO, until the client leaves or the stop is requested:
-  // what has been received is then finished and answered. Throws ProtocolError when the client sent
+  // what has been received is then finished and answered. Throws R3Refusal; ProtocolError when the client sent
   // nonsense, std::system_error when the connection broke. Any number of threads may be in here at once.
   // `sums`: plain mode.
   void serve(Link& link, bool sums, const R3Peer& peer, const Stop& stop);

@@ -85,19 +85,8 @@ Address from_unix(const sockaddr_un& name, socklen_t length) {
   return address;
 }
 
-}  // namespace
-
-std::vector<SocketAddress> resolve(const Address& address, bool to_listen) {
-  if (address.kind == Address::Kind::tcp) return resolve_tcp(address, to_listen);
-  if (address.kind == Address::Kind::unix_socket) return {unix_address(address)};
-  return {vsock_address(address)};
-}
-
-Address bound_address(int socket) {
-  SocketAddress name;
-  name.length = sizeof name.storage;
-  check(::getsockname(socket, reinterpret_cast<sockaddr*>(&name.storage), &name.length),
-        "getsockname");
+// As far as the grammar has a name for it; else fd:N.
+Address to_address(const SocketAddress& name, int socket) {
   Address address{.kind = Address::Kind::tcp};
   char text[INET6_ADDRSTRLEN];
   if (name.family() == AF_INET) {
@@ -119,6 +108,34 @@ Address bound_address(int socket) {
     return {.kind = Address::Kind::vsock, .cid = vm->svm_cid, .vsock_port = vm->svm_port};
   }
   return {.kind = Address::Kind::fd, .fd = socket};
+}
+
+}  // namespace
+
+std::vector<SocketAddress> resolve(const Address& address, bool to_listen) {
+  if (address.kind == Address::Kind::tcp) return resolve_tcp(address, to_listen);
+  if (address.kind == Address::Kind::unix_socket) return {unix_address(address)};
+  return {vsock_address(address)};
+}
+
+Address bound_address(int socket) {
+  SocketAddress name;
+  name.length = sizeof name.storage;
+  check(::getsockname(socket, reinterpret_cast<sockaddr*>(&name.storage), &name.length),
+        "getsockname");
+  return to_address(name, socket);
+}
+
+std::string peer_of(int socket) {
+  SocketAddress name;
+  name.length = sizeof name.storage;
+  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&name.storage), &name.length) != 0)
+    return to_text(Address{.kind = Address::Kind::fd, .fd = socket});
+  if (name.family() != AF_UNIX) return to_text(to_address(name, socket));
+  ucred process{};
+  socklen_t size = sizeof process;
+  ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &process, &size);
+  return "process " + std::to_string(process.pid) + " of user " + std::to_string(process.uid);
 }
 
 void tune_connection(int socket) noexcept {

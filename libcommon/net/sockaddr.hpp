@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include <string>
 #include <vector>
 
 #include "libcommon/net/address.hpp"
@@ -24,6 +25,9 @@ std::vector<SocketAddress> resolve(const Address& address, bool to_listen);
 
 // The name that a socket is bound to, as far as the grammar has one; else fd:N.
 Address bound_address(int socket);
+
+// Who is at the other end of a connected socket, for messages: its address; on this machine its process.
+std::string peer_of(int socket);
 
 // TCP_NODELAY and keep-alive, if it is TCP.
 void tune_connection(int socket) noexcept;

@@ -79,3 +79,51 @@ load ../helper
   eventually cut_off
   kill -0 "$upstream"
 }
+
+@test "HUP with another pre-shared key cuts who knows only the old one" {
+  cd "$BATS_TEST_TMPDIR"
+  "$BIN/r3-key" psk >psk
+  cp psk old && chmod 600 psk old
+  start_server ram-ul -l "unix:$PWD/s" --events-fd 7 --psk-file psk 1M 7>events
+  upstream=$server_pid upstream_err=$server_err
+  region="r3+unix:///?socket=$PWD/s"
+  start_server ram-ul -l "unix:$PWD/t" "$region&psk-file=old"
+  kill -HUP "$upstream" # the same key: nobody is cut
+  "$BIN/r3-key" psk >new && chmod 600 new
+  run -1 grep disconnected events
+  mv new psk
+  kill -HUP "$upstream"
+  eventually grep '"event":"disconnected"' events
+  eventually grep "process $server_pid of user .*: refused: the handshake failed" "$upstream_err"
+  run -1 timeout -k 1 5 "$BIN/ram-ul" -l "unix:$PWD/u" "$region&psk-file=old"
+  start_server ram-ul -l "unix:$PWD/u" "$region&psk-file=psk"
+}
+
+@test "who is refused, and why, is said" {
+  cd "$BATS_TEST_TMPDIR"
+  "$BIN/r3-key" gen >server.key 2>server.pub
+  "$BIN/r3-key" gen >client.key 2>client.pub
+  "$BIN/r3-key" gen >other.key 2>other.pub
+  chmod 600 ./*.key
+  server=$("$BIN/r3-key" pub <server.key) client=$("$BIN/r3-key" pub <client.key)
+  other=$("$BIN/r3-key" pub <other.key)
+  echo "$client alice ro a" >peers
+  start_server ram-ul -l tcp://127.0.0.1:0 --events-fd 7 --key-file server.key --peer-keys peers \
+    a=1M b=1M 7>events
+  port=$(sed -n 's/.*127.0.0.1:\([0-9]*\).*/\1/p' events)
+  region="127.0.0.1:$port"
+  refused() { # REASON REGION
+    run -1 timeout -k 1 5 "$BIN/ram-ul" -l "unix:$PWD/u" "$2"
+    [[ $output == *"127.0.0.1:$port"* ]]
+    eventually grep -F "$1" "$server_err"
+    grep -E '^ram-ul: warning: tcp://127.0.0.1:[0-9]+: refused: ' "$server_err"
+  }
+  refused "key $other is not among --peer-keys" "r3://$region/a?server-key=$server&key-file=other.key"
+  refused "export 'b': not for this key" "r3://$region/b?server-key=$server&key-file=client.key"
+  refused "export 'c': there is none" "r3://$region/c?server-key=$server&key-file=client.key"
+  refused "it came without keys" "r3://$region/a?plain=yes"
+  refused "the handshake failed" "r3://$region/a?server-key=$other&key-file=client.key"
+  printf 'GET / HTTP/1.0\r\n\r\n' >"/dev/tcp/127.0.0.1/$port"
+  eventually grep -F "no r3 client" "$server_err"
+  run -1 grep r3sk1 "$server_err"
+}

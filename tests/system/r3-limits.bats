@@ -63,3 +63,41 @@ grown = (resident() - before) // len(greedy)
 print(grown, 'KiB for each')
 assert grown < 4096"
 }
+
+@test "--memory-limit is shared out to the connections that may be" {
+  credit() { # LIMIT CONNECTIONS: the bytes that a client may have in flight
+    start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/s" --memory-limit "$1" --max-connections "$2" 1M
+    peer 'print(Peer(path).max_bytes)'
+    stop_server
+  }
+  [ "$(credit 64M 16)" = $((4 << 20)) ]
+  [ "$(credit 64M 1)" = $((64 << 20)) ]
+  [ "$(credit 1M 64)" = $((1 << 20)) ] # never less than one request
+}
+
+@test "a client that sends more than its credits is not received" {
+  [[ $BIN != *build-* ]] || skip "memory is measured in a plain build"
+  # The region hangs: nothing that is received is ever done with.
+  start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/t" 1M
+  hung=$server_pid
+  start_server ram-ul -l "unix:$BATS_TEST_TMPDIR/s" --memory-limit 4M --max-connections 1 \
+    "r3+unix:///?socket=$BATS_TEST_TMPDIR/t"
+  kill -STOP "$hung"
+  peer "
+import random
+def resident():
+    with open('/proc/$server_pid/status') as status:
+        return next(int(line.split()[1]) for line in status if line.startswith('RssAnon'))
+one, before, taken = Peer(path), resident(), 0
+assert one.max_bytes == 4 << 20
+one.socket.settimeout(1)
+try:
+    for _ in range(256):
+        one.send(WRITE, 0, 0, 1 << 20, payload=random.randbytes(1 << 20))
+        taken += 1
+except TimeoutError:
+    pass
+print(taken, 'MiB taken,', resident() - before, 'KiB more')
+assert taken < 10 and resident() - before < 24 << 10"
+  kill -CONT "$hung"
+}
