@@ -79,6 +79,24 @@ struct R3Slot::Dialling {
   }
 };
 
+// The first connection's errors are the user's: they say which server, and what could be wrong.
+void R3Slot::connect_first() {
+  const std::string& server = session_.options().server;
+  try {
+    dial(Clock::now() + session_.options().connect_timeout);
+  } catch (const ProtocolError& error) {
+    throw ProtocolError(server + ": " + error.what());
+  } catch (const std::system_error& error) {
+    const std::string_view text = error.what();
+    if (text.starts_with(server)) throw;
+    if (error.code() == std::errc::connection_reset || error.code() == std::errc::broken_pipe)
+      fail(ECONNRESET, server + ": it ended the connection without an answer, and may want other keys, or none");
+    const std::string reason = ": " + error.code().message();
+    const auto what = text.ends_with(reason) ? text.substr(0, text.size() - reason.size()) : text;
+    throw std::system_error(error.code(), server + ": " + std::string(what));
+  }
+}
+
 bool R3Slot::back_off(Clock::time_point until) {
   if (failures_ == 0) return true;
   auto pause = std::min(kLongestPause, kFirstPause * (1 << std::min(failures_ - 1, 10u)));
@@ -121,7 +139,8 @@ void R3Slot::greet(Dialling& to) try {
   session_.measured(Clock::now() - sent);
   if (reply.type != (request.type | kReply) || reply.id != request.id)
     throw ProtocolError("the server does not answer HELLO");
-  if (reply.error != 0) fail(reply.error, "export '" + session_.options().export_name + "'");
+  if (reply.error != 0) fail(reply.error, "export '" + session_.options().export_name + "'" +
+                          (reply.error == ENOENT ? " is not there, or not for this key" : ""));
   to.welcome = decode_welcome(payload);
   to.reader->pop();
 } catch (const std::system_error& error) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
@@ -38,7 +39,6 @@ R3Slot::~R3Slot() {
   if (link_ && up_) link_->finish();
 }
 
-void R3Slot::connect_first() { dial(Clock::now() + session_.options().connect_timeout); }
 
 int R3Slot::longest_silence() const {
   const auto end = session_.outage().end();
@@ -236,6 +236,7 @@ void R3Slot::finish(R3Call& call, int error) {
 void R3Slot::cancel(Lock& lock, R3Call& call) {
   if (!leader_) promote();
   if (link_) link_->shut_down();
+  given_up_ = up_;
   unpinned_.wait(lock, [&] { return !pinned_; });
   if (!call.done) finish(call, EIO);
 }
@@ -271,8 +272,10 @@ void R3Slot::lead(Lock& lock, Clock::time_point until) {
   }
 }
 
-void R3Slot::lose(Lock& lock, const std::string& reason) {
+void R3Slot::lose(Lock& lock, const std::string& what_happened) {
   const bool was_up = up_;
+  const std::string reason =
+      std::exchange(given_up_, false) && was_up ? "the server does not answer" : what_happened;
   if (link_) link_->shut_down();
   up_ = false;
   if (was_up && Clock::now() - connected_ > kLongLife) failures_ = 0;

@@ -83,7 +83,7 @@ class R3Slot {
 
   // The leader's. They unlock while they wait; errors end the connection, not the call.
   void lead(Lock& lock, Clock::time_point until);
-  void lose(Lock& lock, const std::string& reason);
+  void lose(Lock& lock, const std::string& what_happened);
   void receive(Lock& lock, Clock::time_point until);
   void wait_for_bytes(Clock::time_point until);
   void ask_for_life();
@@ -136,6 +136,7 @@ class R3Slot {
   std::uint32_t serial_ = 0;               // guarded by mutex_
   Clock::time_point asked_{};              // the leader's: when the first PING without an answer was sent
   Clock::time_point connected_{};          // the leader's: when link_ was greeted
+  bool given_up_ = false;                  // guarded by mutex_: a call was, and link_ shut down for that
   bool lost_ = false;                      // the leader's: the user was told so
   bool hung_up_ = false;                   // guarded by mutex_: the keeper saw it and could not look
   unsigned failures_ = 0;                  // the leader's: dials in a row without an answer

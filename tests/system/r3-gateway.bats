@@ -76,3 +76,25 @@ EOF
   "$BIN/r3-key" psk -o psk
   start_server ram-ul -l tcp://0.0.0.0:0 --psk-file psk 1M
 }
+
+# The tool's own threads are counted by the events; one outage, however many requests there were.
+@test "a server that hangs: one outage, said with its address, and the end that the user chose" {
+  need_root
+  need "/dev/fuse" test -c /dev/fuse
+  start_server ram-ul -l "unix:$PWD/s" 4M
+  server=$server_pid
+  start_server r3-mount --direct --io-timeout 1s --events-fd 7 "r3+unix:///?socket=$PWD/s" disk 7>events
+  mount_err=$server_err
+  dd if=disk of=/dev/null bs=4K count=1 iflag=direct status=none
+  kill -STOP "$server"
+  # Thirty requests; each by itself would take its second, the test's own time ends that.
+  for _ in $(seq 30); do run ! dd if=disk of=/dev/null bs=1M count=1 iflag=direct; done
+  [[ $output == *"Input/output error"* ]]
+  eventually grep '"event":"disconnected"' events
+  grep "r3-mount: warning: unix:$PWD/s: connection lost: the server does not answer; .*requests fail after 1000ms" "$mount_err"
+  kill -CONT "$server"
+  eventually grep '"event":"reconnected"' events
+  eventually dd if=disk of=/dev/null bs=4K count=1 iflag=direct
+  grep "unix:$PWD/s: connected again" "$mount_err"
+  [ "$(grep -c disconnected events)" = 1 ]
+}
