@@ -17,6 +17,7 @@ using namespace wire;
 
 namespace {
 
+constexpr std::uint32_t kBorrow = 16 * KiB;     // what is shorter is copied: a record more costs as much
 constexpr std::size_t kOutLimit = 4 * kPiece;  // beyond, no data are added
 constexpr int kDrainTimeout = 1000;            // ms for a peer to take its last answers
 
@@ -28,30 +29,6 @@ std::string printable(std::string text) {
 }
 
 }  // namespace
-
-std::byte* OutBuffer::reserve(std::size_t bytes) {
-  if (begin_ == end_) begin_ = end_ = 0;
-  if (end_ + bytes > capacity_) {
-    const auto have = end_ - begin_;
-    auto& from = memory_;
-    if (have + bytes > capacity_) {
-      capacity_ = std::max<std::size_t>({have + bytes, 2 * capacity_, 4 * KiB});
-      auto grown = std::unique_ptr<std::byte[]>(new std::byte[capacity_]);
-      if (have > 0) std::memcpy(grown.get(), from.get() + begin_, have);
-      memory_ = std::move(grown);
-    } else {
-      std::memmove(from.get(), from.get() + begin_, have);
-    }
-    begin_ = 0;
-    end_ = have;
-  }
-  return memory_.get() + end_;
-}
-
-void OutBuffer::sent(std::size_t bytes) {
-  begin_ += bytes;
-  if (begin_ == end_) begin_ = end_ = 0;
-}
 
 R3Connection::R3Connection(R3Server& server, Link& link, bool sums, const R3Peer& peer,
                            const Stop& stop)
@@ -124,8 +101,7 @@ bool R3Connection::hello() {
   }
   if (error != 0) {
     append(request, error);
-    const iovec part{const_cast<std::byte*>(out_.bytes().data()), out_.size()};
-    write_all(link_, {&part, 1}, stop_, kDrainTimeout);
+    write_all(link_, out_.parts(), stop_, kDrainTimeout);
     if (error == ESTALE) return false;  // one that came later has its place
     throw R3Refusal(error == ENOENT ? "export '" + printable(hello.name) + "': " +
                                           (export_ ? "not for this key" : "there is none")
@@ -285,18 +261,23 @@ bool R3Connection::send_piece(Jobs& queue) {
   const auto job = queue.begin();
   const auto length = std::min(job->request.length - job->done, kPiece);
   std::byte* frame = out_.reserve(kMaxPrelude + length);
-  const std::size_t prelude = sums_ ? kMaxPrelude : kHeaderSize;
+  ConstBytes piece;
   try {
-    if (!read_piece(*job, {frame + prelude, length})) {
-      hand_over(queue, job);
-      return false;
+    piece = borrow_piece(*job, length);
+    if (piece.empty()) {
+      const Bytes into(frame + (sums_ ? kMaxPrelude : kHeaderSize), length);
+      if (!read_piece(*job, into)) {
+        hand_over(queue, job);
+        return false;
+      }
+      piece = into;
     }
   } catch (...) {
     append(job->request, wire_error(errno_of_current_exception()));
     queue.erase(job);
     return true;
   }
-  append_piece(*job, frame, length);
+  append_piece(*job, frame, piece);
   if (job->done == job->request.length) {
     account(job->request, false);
     queue.erase(job);
@@ -304,6 +285,15 @@ bool R3Connection::send_piece(Jobs& queue) {
     queue.splice(queue.end(), queue, job);
   }
   return true;
+}
+
+// Long pieces are sealed from where they are. Only memory may be touched there (backend.hpp), and only without
+// checksums and compression, which would have to see the same bytes twice.
+ConstBytes R3Connection::borrow_piece(const Job& job, std::uint32_t length) {
+  if (sums_ || may_compress_ || length < kBorrow || job.taken != job.data.size() ||
+      !backend_->never_waits())
+    return {};
+  return backend_->borrow(job.request.offset + job.done, length);
 }
 
 bool R3Connection::read_piece(Job& job, Bytes into) {
@@ -318,9 +308,12 @@ bool R3Connection::read_piece(Job& job, Bytes into) {
   return true;
 }
 
-void R3Connection::append_piece(Job& job, std::byte* frame, std::uint32_t length) {
+// `piece` is right behind the frame's prelude, or the backend's.
+void R3Connection::append_piece(Job& job, std::byte* frame, ConstBytes piece) {
+  const auto length = static_cast<std::uint32_t>(piece.size());
   const std::size_t prelude = sums_ ? kMaxPrelude : kHeaderSize;
-  const Packed packed = packer_.pack({frame + prelude, length}, may_compress_, rate_.bytes_per_second());
+  const bool borrowed = piece.data() != frame + prelude;
+  const Packed packed = packer_.pack(piece, may_compress_, rate_.bytes_per_second());
   if (packed.flags != 0 && !packed.bytes.empty())
     std::memcpy(frame + prelude, packed.bytes.data(), packed.bytes.size());
   Header reply;
@@ -333,7 +326,9 @@ void R3Connection::append_piece(Job& job, std::byte* frame, std::uint32_t length
   job.done += length;
   if (job.done < job.request.length) reply.flags |= kMore;
   store_prelude(frame, reply, {frame + prelude, reply.payload}, sums_, sequence_++);
-  out_.add(prelude + reply.payload);
+  out_.add(prelude);
+  if (borrowed && packed.flags == 0) out_.borrow(piece);
+  else out_.add(reply.payload, !sums_ && reply.payload >= kBorrow);
   server_.counters_.bytes_read += length;
 }
 
@@ -360,8 +355,7 @@ void R3Connection::append(const Header& request, std::uint16_t error, ConstBytes
 
 void R3Connection::send() {
   while (out_.size() > 0) {
-    const iovec part{const_cast<std::byte*>(out_.bytes().data()), out_.size()};
-    const auto n = link_.write_some({&part, 1});
+    const auto n = link_.write_some(out_.parts());
     rate_.tried(n, n < out_.size());
     if (n == 0) return;
     out_.sent(n);

@@ -14,25 +14,11 @@
 
 #include "libcommon/base/tasks.hpp"
 #include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/r3_out.hpp"
 #include "libcommon/net/r3_payload.hpp"
 #include "libcommon/net/r3_server.hpp"
 
 namespace r3 {
-
-// Bytes on their way out, in one piece of memory that is not filled with zeroes first.
-class OutBuffer {
- public:
-  // Room for `bytes` behind what is there; nothing else is called until add().
-  std::byte* reserve(std::size_t bytes);
-  void add(std::size_t bytes) { end_ += bytes; }
-  ConstBytes bytes() const { return {memory_.get() + begin_, end_ - begin_}; }
-  std::size_t size() const { return end_ - begin_; }
-  void sent(std::size_t bytes);
-
- private:
-  std::unique_ptr<std::byte[]> memory_;
-  std::size_t capacity_ = 0, begin_ = 0, end_ = 0;
-};
 
 class R3Connection {
  public:
@@ -63,8 +49,9 @@ class R3Connection {
 
   void pump();
   bool send_piece(Jobs& queue);
+  ConstBytes borrow_piece(const Job& job, std::uint32_t length);
   bool read_piece(Job& job, Bytes into);
-  void append_piece(Job& job, std::byte* frame, std::uint32_t length);
+  void append_piece(Job& job, std::byte* frame, ConstBytes piece);
   void send();
   void append(const wire::Header& request, std::uint16_t error, ConstBytes payload = {},
               std::uint32_t aux = 0);
@@ -100,7 +87,7 @@ class R3Connection {
   wire::Packer packer_;
   wire::Unpacker unpacker_;
   std::vector<std::byte> unpacked_;
-  OutBuffer out_;
+  OutQueue out_;
   std::uint64_t sequence_ = 0;  // of the next frame sent
   bool reading_ = true;
   bool stopping_ = false;  // the stop was seen; until then it is waited for

@@ -12,8 +12,12 @@ namespace r3 {
 
 namespace {
 
-// Sealed bytes that the socket has not taken count as unsent: two records at a time bound them.
-constexpr std::size_t kSealed = 2 * kMostRecord;
+// From here on one record more (about 0.6 us) costs less than copying the part (measured).
+constexpr std::size_t kSealInPlace = 16 * KiB;
+// Sealed bytes that the socket has not taken count as unsent: no more than that and a record at a time. It is
+// also what the peer opens while the next ones are sealed.
+constexpr std::size_t kEnough = 32 * KiB;
+constexpr std::size_t kSealed = kEnough + kMostRecord;
 constexpr std::size_t kReceived = 4 * kMostRecord;
 
 class SecureLink : public Link {
@@ -39,7 +43,7 @@ class SecureLink : public Link {
     if (!sealed_) sealed_.reset(new std::byte[kSealed]);
     std::size_t taken = 0;
     begin_sealed_ = end_sealed_ = 0;
-    for (std::size_t part = 0, at = 0; part < parts.size() && kSealed - end_sealed_ >= kMostRecord;)
+    for (std::size_t part = 0, at = 0; part < parts.size() && end_sealed_ < kEnough;)
       taken += seal_one(parts, part, at);
     push();
     return taken;
@@ -120,27 +124,25 @@ class SecureLink : public Link {
     return {received_.get() + end_, kReceived - end_};
   }
 
-  // Makes one record of what comes next in `parts`; moves `part` and `at` (in it) on.
+  // Makes one record of what comes next in `parts`; moves `part` and `at` (in it) on. Long parts are records
+  // by themselves, so that nobody has to copy them, neither here nor there.
   std::size_t seal_one(std::span<const iovec> parts, std::size_t& part, std::size_t& at) {
     std::byte* const record = sealed_.get() + end_sealed_;
     std::byte* const stage = record + kRecordHeader;
-    std::size_t staged = 0;
-    while (part < parts.size() && staged < kMostPlaintext) {
+    ConstBytes plaintext(stage, 0);
+    while (part < parts.size() && plaintext.size() < kMostPlaintext) {
       const auto* from = static_cast<const std::byte*>(parts[part].iov_base) + at;
-      const auto n = std::min(parts[part].iov_len - at, kMostPlaintext - staged);
+      const auto n = std::min(parts[part].iov_len - at, kMostPlaintext - plaintext.size());
+      const bool in_place = n >= kSealInPlace;
+      if (in_place && !plaintext.empty()) break;
+      if (!in_place && n > 0) std::memcpy(stage + plaintext.size(), from, n);
+      plaintext = in_place ? ConstBytes(from, n) : ConstBytes(stage, plaintext.size() + n);
       at += n;
-      const bool whole = at == parts[part].iov_len;
-      if (staged == 0 && (n == kMostPlaintext || (whole && part + 1 == parts.size() && n > 0))) {
-        if (whole) ++part, at = 0;
-        end_sealed_ += sealer_.seal({from, n}, record);  // no copy when the record is one part's
-        return n;
-      }
-      if (n > 0) std::memcpy(stage + staged, from, n);
-      staged += n;
-      if (whole) ++part, at = 0;
+      if (at == parts[part].iov_len) ++part, at = 0;
+      if (in_place) break;
     }
-    if (staged > 0) end_sealed_ += sealer_.seal({stage, staged}, record);
-    return staged;
+    if (!plaintext.empty()) end_sealed_ += sealer_.seal(plaintext, record);
+    return plaintext.size();
   }
 
   const std::unique_ptr<Link> below_;

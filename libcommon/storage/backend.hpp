@@ -76,7 +76,7 @@ class Backend {
   // Bytes of the range that already are in this process's address space, or an empty span. They stay
   // mapped as long as the backend lives and change with later writes. They are for the kernel to copy
   // (send, write) only: a file that shrinks makes the kernel say EFAULT, but would kill a thread that
-  // touched them.
+  // touched them. What never_waits() is memory, which may be touched, too.
   virtual ConstBytes borrow(std::uint64_t offset, std::uint64_t length);
 
   // From now on calls that wait for a remote end fail with ESHUTDOWN, those in progress too, at once;
