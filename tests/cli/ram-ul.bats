@@ -110,7 +110,7 @@ load ../helper
   echo "$client alice ro a" >peers
   start_server ram-ul -l tcp://127.0.0.1:0 --events-fd 7 --key-file server.key --peer-keys peers \
     a=1M b=1M 7>events
-  port=$(sed -n 's/.*127.0.0.1:\([0-9]*\).*/\1/p' events)
+  port=$(sed -n '1s/.*"tcp:..127.0.0.1:\([0-9]*\)".*/\1/p' events)
   region="127.0.0.1:$port"
   refused() { # REASON REGION
     run -1 timeout -k 1 5 "$BIN/ram-ul" -l "unix:$PWD/u" "$2"
