@@ -14,6 +14,7 @@
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
+#include "libcommon/base/resident.hpp"
 #include "libcommon/cli/signals.hpp"
 
 namespace r3 {
@@ -51,6 +52,7 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
   if (::getppid() != parent) ::_exit(128 + SIGTERM);  // it died before it could be noticed
   ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);  // what the caller left open, too
   reset_signals_for_exec();
+  be_ordinary_again();
   if (passed.fd.get() == passed.number) ::fcntl(passed.number, F_SETFD, 0);
   else if (passed.fd.valid()) ::dup2(passed.fd.get(), passed.number);
   ::execvpe(argv[0], argv, environment);

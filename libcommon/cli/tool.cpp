@@ -78,16 +78,19 @@ void Tool::ready() {
   readiness_->ready();
 }
 
-int Tool::serve_until_stopped(const std::vector<std::string>& environment, PassedFd passed) {
+int Tool::serve_until_stopped(const std::vector<std::string>& environment, PassedFd passed,
+                              const std::function<void()>& ending) {
   const Control::Opened opened(control_);
+  int status = kDone;
   if (command_.empty()) {
     stop_.wait();
-    return kDone;
+  } else {
+    Child child(command_, environment, passed);
+    passed.fd = Fd();  // it is the command's now
+    status = child.wait(stop_);
   }
-  Child child(command_, environment, passed);
-  passed.fd = Fd();  // it is the command's now
-  const int status = child.wait(stop_);
   stop_.request();
+  if (ending) ending();
   return status;
 }
 

@@ -70,9 +70,11 @@ class Tool {
   // wait from now on until serve_until_stopped() answers them.
   void ready();
   // After ready(): runs the command of --run, if there is one, with `environment` ("NAME=VALUE")
-  // added and the descriptor, if one is passed, and waits until it ends or the stop is requested; answers the words of control() meanwhile.
-  // Returns the exit status for run().
-  int serve_until_stopped(const std::vector<std::string>& environment, PassedFd passed = {});
+  // added and the descriptor, if one is passed, and waits until it ends or the stop is requested; answers the
+  // words of control() meanwhile. `ending` runs then, while they are still answered. Returns the exit status
+  // for run().
+  int serve_until_stopped(const std::vector<std::string>& environment, PassedFd passed = {},
+                          const std::function<void()>& ending = {});
   // Called when a second INT leaves at once: says what was not written. Async-signal context does not
   // apply: it runs in the signal thread. An empty one takes it back, and waits for a call under way.
   void on_forced_exit(std::function<void()> last_words);
