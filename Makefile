@@ -6,6 +6,7 @@ PREFIX      ?= /usr/local
 BINDIR      ?= $(PREFIX)/bin
 LIBEXECDIR  ?= $(PREFIX)/libexec/r3tools
 MANDIR      ?= $(PREFIX)/share/man
+SYSTEMDDIR  ?= $(PREFIX)/lib/systemd/system
 LIBDIR      ?= $(PREFIX)/lib
 INCLUDEDIR  ?= $(PREFIX)/include/r3tools
 BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
@@ -49,6 +50,7 @@ proxy_src := $(wildcard tests/fault/proxy/*.cpp)
 # What tests of the insides of a tool are linked with.
 sync_src  := $(filter-out %/main.cpp,$(wildcard tools/mmap-hashsync/*.cpp))
 helped_src := tools/regions/object_region.cpp tools/regions/helper_uri.cpp tools/regions/s3/signer.cpp
+dl_src    := $(filter-out %/main.cpp,$(wildcard tools/ram-dl/*.cpp)) tools/nbd-attach/table.cpp
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 lib       := $(BUILD)/libcommon.a
 binaries  := $(tools:%=$(BUILD)/%)
@@ -100,7 +102,7 @@ $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
 $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
 $(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp \
-                       $(sync_src) $(helped_src)) $(lib)
+                       $(sync_src) $(helped_src) $(dl_src)) $(lib)
 	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
@@ -163,11 +165,12 @@ completions: all
 header_dirs := base storage net device
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(LIBDIR) $(MANDIR)/man1 $(MANDIR)/man7)
-	install -d $(addprefix $(DESTDIR),$(BASHCOMPDIR) $(ZSHCOMPDIR) $(FISHCOMPDIR))
+	install -d $(addprefix $(DESTDIR),$(SYSTEMDDIR) $(BASHCOMPDIR) $(ZSHCOMPDIR) $(FISHCOMPDIR))
 	install $(binaries) $(DESTDIR)$(BINDIR)
 	$(if $(helpers),install $(helpers) $(DESTDIR)$(LIBEXECDIR))
 	install -m 644 $(lib) $(DESTDIR)$(LIBDIR)/libr3common.a
 	for s in 1 7; do install -m 644 man/*.$$s $(DESTDIR)$(MANDIR)/man$$s || exit 1; done
+	sed 's|@BINDIR@|$(BINDIR)|' tools/nbd-attach/nbd-attach@.service >$(DESTDIR)$(SYSTEMDDIR)/nbd-attach@.service
 	install -m 644 completions/bash/* $(DESTDIR)$(BASHCOMPDIR)
 	install -m 644 completions/zsh/* $(DESTDIR)$(ZSHCOMPDIR)
 	install -m 644 completions/fish/* $(DESTDIR)$(FISHCOMPDIR)

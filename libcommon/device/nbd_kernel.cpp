@@ -85,6 +85,14 @@ void NbdKernel::replace_link(unsigned index, const std::string& identifier, int 
   netlink_.ask(NBD_CMD_RECONFIGURE, request, "/dev/nbd" + std::to_string(index));
 }
 
+void NbdKernel::resize(unsigned index, const std::string& identifier, std::uint64_t size) {
+  NetlinkAttributes request;
+  request.add(NBD_ATTR_INDEX, std::uint32_t{index})
+      .add(NBD_ATTR_BACKEND_IDENTIFIER, identifier)
+      .add(NBD_ATTR_SIZE_BYTES, size);
+  netlink_.ask(NBD_CMD_RECONFIGURE, request, "/dev/nbd" + std::to_string(index));
+}
+
 void NbdKernel::disconnect(unsigned index) {
   NetlinkAttributes request;
   request.add(NBD_ATTR_INDEX, std::uint32_t{index});

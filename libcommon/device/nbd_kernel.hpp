@@ -36,6 +36,8 @@ class NbdKernel {
                    std::span<const int> sockets);
   // Puts `socket` in the place of a dead link; without one, nothing happens.
   void replace_link(unsigned index, const std::string& identifier, int socket);
+  // The device has `size` bytes from now on.
+  void resize(unsigned index, const std::string& identifier, std::uint64_t size);
   // Ends the device at once: what waits for it fails.
   void disconnect(unsigned index);
 

@@ -16,6 +16,7 @@ load ../helper
   done
   [[ -s $dest/usr/share/man/man7/r3tools.7 ]]
   [[ -d $dest/usr/libexec/r3tools ]]
+  grep -qx "ExecStart=@/usr/bin/nbd-attach @nbd-attach .*" "$dest/usr/lib/systemd/system/nbd-attach@.service"
 }
 
 @test "install: a program is built against the installed headers and library" {

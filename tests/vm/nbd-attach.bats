@@ -171,3 +171,55 @@ asks() { [ "$(ask "$1")" = "$2" ]; }
   run -1 "$BIN/nbd-attach" "unix:$sock" /dev/nbd1
   [[ $output == *"/dev/nbd1"*"busy"* ]]
 }
+
+@test "a server that comes back with more bytes: refused, and taken with --grow" {
+  truncate -s 8M "$BATS_TEST_TMPDIR/disk"
+  serve "$BATS_TEST_TMPDIR/disk"
+  attach --grow
+  kill -KILL "$serve_pid"
+  forget_server "$serve_pid"
+  truncate -s 12M "$BATS_TEST_TMPDIR/disk"
+  serve "$BATS_TEST_TMPDIR/disk"
+  eventually asks size $((12 << 20))
+  [ "$(blockdev --getsize64 "$device")" = $((12 << 20)) ]
+  dd if="$device" of=/dev/null bs=1M skip=11 iflag=direct status=none
+  kill -KILL "$serve_pid"
+  forget_server "$serve_pid"
+  truncate -s 4M "$BATS_TEST_TMPDIR/disk"
+  serve "$BATS_TEST_TMPDIR/disk"
+  eventually grep -q "has 4194304 bytes now, the device 12582912" "$BATS_TEST_TMPDIR"/server-2.err
+  "$BIN/nbd-attach" --detach "$device" --force
+  eventually gone "$attach_pid"
+  forget_server "$attach_pid"
+}
+
+@test "vsock goes through the process, and is dialled again" {
+  need vsock_loopback modprobe vsock_loopback
+  truncate -s 8M "$BATS_TEST_TMPDIR/disk"
+  head -c 8M /dev/urandom >"$BATS_TEST_TMPDIR/disk"
+  start_server nbd-serve -l vsock://local:10809 --plain "$BATS_TEST_TMPDIR/disk"
+  serve_pid=$server_pid
+  start_server nbd-attach vsock://local:10809 --control "$control"
+  device=$(head -n 1 "$server_out")
+  dd if="$device" bs=1M iflag=direct status=none | cmp - "$BATS_TEST_TMPDIR/disk"
+  kill -KILL "$serve_pid"
+  forget_server "$serve_pid"
+  dd if="$device" bs=1M iflag=direct of="$BATS_TEST_TMPDIR/read" status=none &
+  reader=$!
+  start_server nbd-serve -l vsock://local:10809 --plain "$BATS_TEST_TMPDIR/disk"
+  wait "$reader"
+  cmp "$BATS_TEST_TMPDIR/read" "$BATS_TEST_TMPDIR/disk"
+}
+
+@test "a table: names, a line's options, and what is wrong in it" {
+  serve -r pattern:4M
+  printf 'one unix:%s device=nbd3 block-size=4K\ntwo nbd://nowhere/\nbad unix:/x colour=red\n' "$sock" >"$BATS_TEST_TMPDIR/tab"
+  run -0 "$BIN/nbd-attach" --table "$BATS_TEST_TMPDIR/tab"
+  [ "$output" = $'one\ntwo\nbad' ]
+  run -0 "$BIN/nbd-attach" --table "$BATS_TEST_TMPDIR/tab" one --swap --run sh -c 'echo $R3_PATH; blockdev --getss $R3_PATH'
+  [ "$output" = $'/dev/nbd3\n4096' ]
+  run -2 "$BIN/nbd-attach" --table "$BATS_TEST_TMPDIR/tab" three
+  [[ $output == *'has no line "three"'* ]]
+  run -2 "$BIN/nbd-attach" --table "$BATS_TEST_TMPDIR/tab" bad
+  [[ $output == *"bad: colour: is no option"* ]]
+}

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
@@ -69,6 +70,7 @@ void Attachment::settle(const nbd::Agreement& agreement) {
   if (settings_.size != agreement.size)
     log_warning(target_.name() + ": the last " + std::to_string(agreement.size - settings_.size) +
                 " bytes do not fill a block and are not shown");
+  size_ = settings_.size;
   settings_.flags = agreement.flags;
   if (options_.read_only) settings_.flags |= nbd::kReadOnly;
   settings_.timeout = whole_seconds(options_.timeout);
@@ -110,12 +112,14 @@ void Attachment::connect_device(Target::Link first, const Stop& stop) {
     check_same(links.back().agreement);
   }
   std::vector<int> sockets;
-  for (const Target::Link& link : links) sockets.push_back(link.channel.input());
+  for (const Target::Link& link : links) sockets.push_back(link.socket());
   Arrival arrival(options_.way);
+  const auto begun = std::chrono::steady_clock::now();
   index_ = kernel_.connect(options_.device, settings_, sockets);
   path_ = "/dev/nbd" + std::to_string(index_);
-  hold(std::move(links.front().channel));
+  for (Target::Link& link : links) hold(std::move(link));
   arrival.wait_for_device(index_, kUsableTimeout, stop);
+  waited_ = std::chrono::steady_clock::now() - begun;
   // The first to open it reads the partition table: now, while the server is known to answer.
   open_file(path_, O_RDONLY);
 }
@@ -129,17 +133,25 @@ void Attachment::adopt(unsigned index, Target::Link first, const Stop& stop) {
   index_ = index;
   path_ = device.path();
   adopted_ = true;
-  kernel_.replace_link(index_, settings_.identifier, first.channel.input());
-  hold(std::move(first.channel));
+  kernel_.replace_link(index_, settings_.identifier, first.socket());
+  hold(std::move(first));
   for (unsigned i = 1; i < connections_; ++i) {
-    const Target::Link link = target_.dial(kDialTimeout, stop);
+    Target::Link link = target_.dial(kDialTimeout, stop);
     check_same(link.agreement);
-    kernel_.replace_link(index_, settings_.identifier, link.channel.input());
+    kernel_.replace_link(index_, settings_.identifier, link.socket());
+    hold(std::move(link));
   }
 }
 
-void Attachment::hold(Channel channel) {
-  if (target_.is_command()) command_ = std::move(channel);
+// The kernel has its own reference to the socket by now.
+void Attachment::hold(Target::Link link) {
+  if (link.proxy) {
+    link.proxy->given();
+    std::erase_if(proxies_, [](const auto& proxy) { return proxy->ended(); });
+    proxies_.push_back(std::move(link.proxy));
+  } else if (target_.is_command()) {
+    command_ = std::move(link.channel);
+  }
 }
 
 void Attachment::tune(const nbd::Agreement& agreement) const {
@@ -147,13 +159,25 @@ void Attachment::tune(const nbd::Agreement& agreement) const {
   set_queue(index_, "read_ahead_kb", options_.read_ahead / KiB);
 }
 
-void Attachment::check_same(const nbd::Agreement& other) const {
-  if (round_down(other.size, settings_.block_size) != settings_.size)
+void Attachment::check_same(const nbd::Agreement& other) {
+  const std::uint64_t size = round_down(other.size, settings_.block_size);
+  const bool larger = size > settings_.size;
+  if (size != settings_.size && !(larger && options_.grow))
     fail(EPROTO, target_.name() + ": has " + std::to_string(other.size) + " bytes now, the device " +
-                     std::to_string(settings_.size));
+                     std::to_string(settings_.size) + (larger ? "; --grow takes it" : ""));
+  grown_ = larger ? size : 0;
   const auto flags = options_.read_only ? other.flags | nbd::kReadOnly : other.flags;
   if (flags != settings_.flags || other.minimum > settings_.block_size)
     fail(EPROTO, target_.name() + ": can do other things now than when the device was made");
+}
+
+// Once no connection is left that knows the old size.
+void Attachment::grow() {
+  if (grown_ == 0) return;
+  kernel_.resize(index_, settings_.identifier, grown_);
+  size_ = settings_.size = std::exchange(grown_, 0);
+  log_warning(path_ + ": has " + std::to_string(settings_.size) + " bytes now");
+  if (options_.on_grown) options_.on_grown(settings_.size);
 }
 
 void Attachment::listen(milliseconds time, const Stop& stop) {
@@ -178,10 +202,12 @@ void Attachment::replace_dead(const Stop& stop) {
     try {
       Target::Link link = target_.dial(kDialTimeout, stop);
       check_same(link.agreement);
-      kernel_.replace_link(index_, settings_.identifier, link.channel.input());
-      hold(std::move(link.channel));
+      kernel_.replace_link(index_, settings_.identifier, link.socket());
+      hold(std::move(link));
       ++replaced_;
-      if (--dead_ == 0 && options_.on_change) options_.on_change(true);
+      if (--dead_ > 0) return;
+      grow();
+      if (options_.on_change) options_.on_change(true);
       return;
     } catch (...) {
       const std::string trouble = text_of_current_exception();

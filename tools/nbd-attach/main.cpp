@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // nbd-attach: makes any NBD server's export a /dev/nbdN, and keeps it alive.
-#include <stdexcept>
-
 #include "libcommon/base/error.hpp"
+#include "libcommon/base/log.hpp"
+#include "libcommon/base/resident.hpp"
 #include "libcommon/base/tasks.hpp"
 #include "libcommon/cli/tool.hpp"
-#include "tools/nbd-attach/attachment.hpp"
+#include "tools/nbd-attach/options.hpp"
 #include "tools/nbd-attach/probe.hpp"
+#include "tools/nbd-attach/table.hpp"
 #include "tools/nbd-attach/usage.hpp"
 
 namespace {
@@ -18,38 +19,12 @@ constexpr About kAbout{
     "nbd-attach nbd://server/disk                      prints /dev/nbd0\n"
     "nbd-attach unix:/run/disk.sock /dev/nbd3 --run fsck -n /dev/nbd3\n"
     "nbd-attach 'nbd+exec:ssh host nbd-serve - disk.img'\n"
+    "nbd-attach --table /etc/nbd-attach.tab disk\n"
     "nbd-attach --list\n"
     "nbd-attach --detach /dev/nbd0"};
 
+constexpr std::uint64_t kReserve = 4 * MiB;
 constexpr std::chrono::seconds kPatience{2};  // of a question about a device that may be dead
-
-struct Options {
-  std::string target, device, export_name, detach, way = "sysfs";
-  bool list = false, force = false;
-  AttachmentOptions attachment;
-};
-
-void declare(Tool& tool, Options& o) {
-  OptionSet& set = tool.options();
-  using Need = OptionSet::Need;
-  set.argument("TARGET", o.target, "an NBD URI, or the address of a server", Need::optional);
-  set.argument("DEVICE", o.device, "/dev/nbdN (default: a free one)", Need::optional);
-  set.text("--export", "NAME", o.export_name, "which export, where TARGET is an address");
-  set.number("--connections", o.attachment.connections, 1, 16,
-             "to a server that allows several (default: one a processor, up to 4)");
-  set.size("--block-size", o.attachment.block_size, "512 to 4K (default: the least that the server takes)");
-  set.flag("-r,--read-only", o.attachment.read_only, "refuse writes");
-  set.duration("--timeout", o.attachment.timeout,
-               "a connection that does not answer for TIME is dead (default 30s; 0: never)");
-  set.duration("--dead-timeout", o.attachment.dead_timeout,
-               "I/O fails after TIME without a connection (default 5m; 0: at once)");
-  set.size("--read-ahead", o.attachment.read_ahead, "what the kernel reads ahead at most (default 4M)");
-  set.text("--wait", "HOW", o.way, "how to learn that the device is usable: sysfs (polled) or udev (events)");
-  set.text("--detach", "DEVICE", o.detach, "flush and end what is attached there");
-  set.flag("--force", o.force, "--detach: even if it is in use, without flushing");
-  set.flag("--list", o.list, "the devices that are attached, and whether they answer");
-  tool.run_option();
-}
 
 Json description(const NbdDevice& device) {
   return Json().add("device", device.path()).add("size", device.size).add("pid", device.pid)
@@ -70,18 +45,6 @@ int list(Tool& tool) {
   return devices.empty() ? kNo : kDone;
 }
 
-void check_usage(Options& o) {
-  if (o.list || !o.detach.empty()) {
-    if (!o.target.empty() || (o.list && !o.detach.empty()))
-      throw std::invalid_argument("--list and --detach DEVICE stand alone");
-    return;
-  }
-  if (o.target.empty()) throw std::invalid_argument("TARGET is missing: see --help");
-  if (o.force) throw std::invalid_argument("--force belongs to --detach DEVICE");
-  if (!o.device.empty()) o.attachment.device = parse_nbd_device(o.device);
-  o.attachment.way = parse_way(o.way);
-}
-
 Json status_of(const Attachment& attachment) {
   return Json().add("path", attachment.path()).add("size", attachment.size())
       .add("connections", std::uint64_t{attachment.connections()})
@@ -93,13 +56,27 @@ Json status_of(const Attachment& attachment) {
 void announce(Tool& tool, const Attachment& attachment) {
   if (!tool.json() && !tool.runs_command()) tool.print(attachment.path());
   tool.events().send(Json().add("event", "attached").add("path", attachment.path())
-                         .add("size", attachment.size()).add("adopted", attachment.adopted()));
+                         .add("size", attachment.size()).add("adopted", attachment.adopted())
+                         .add("waited", attachment.waited().count()));
 }
 
-int attach(Tool& tool, Options& o) {
+// Exit status 3 if it names nothing.
+int print_names(Tool& tool, const std::string& file) {
+  const auto entries = parse_table(read_small_file(file));
+  for (const TableEntry& entry : entries) tool.print(entry.name);
+  return entries.empty() ? kNo : kDone;
+}
+
+int attach(Tool& tool, AttachOptions& o) {
+  // Pages do not go through this process, but who dials when their connection is lost must not wait for a page.
+  if (o.swap)
+    for (const std::string& text : become_resident(kReserve)) log_warning(text);
   const Target target(o.target, o.export_name);
   o.attachment.on_change = [&tool](bool connected) {
     tool.events().send(Json().add("event", connected ? "reconnected" : "disconnected"));
+  };
+  o.attachment.on_grown = [&tool](std::uint64_t size) {
+    tool.events().send(Json().add("event", "resized").add("size", size));
   };
   Attachment attachment(target, o.attachment, tool.stop());
   tool.control().on("status", [&] { return status_of(attachment); });
@@ -125,9 +102,10 @@ int attach(Tool& tool, Options& o) {
   return status;
 }
 
-int work(Tool& tool, Options& o) {
-  check_usage(o);
+int work(Tool& tool, AttachOptions& o) {
+  check_options(o);
   if (o.list) return list(tool);
+  if (o.detach.empty() && o.target.empty()) return print_names(tool, o.table);
   if (o.detach.empty()) return attach(tool, o);
   detach_device(parse_nbd_device(o.detach), o.force);
   return kDone;
@@ -136,7 +114,11 @@ int work(Tool& tool, Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Options options;
-  return r3::run(argc, argv, kAbout, [&](Tool& tool) { declare(tool, options); },
+  plan_to_be_resident();
+  AttachOptions options;
+  return r3::run(argc, argv, kAbout, [&](Tool& tool) {
+    declare_options(tool.options(), options);
+    tool.run_option();
+  },
                  [&](Tool& tool) { return work(tool, options); });
 }

@@ -19,13 +19,11 @@ bool is_nbd_uri(const std::string& text) {
 }
 
 // What the kernel takes: connected TCP and UNIX sockets.
-void require_kernel_socket(int fd, const std::string& name) {
+bool is_kernel_socket(int fd) {
   int domain = 0;
   socklen_t length = sizeof domain;
-  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
-      (domain == AF_UNIX || domain == AF_INET || domain == AF_INET6))
-    return;
-  fail(EOPNOTSUPP, name + ": the kernel's NBD client takes TCP and UNIX sockets only");
+  return ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
+         (domain == AF_UNIX || domain == AF_INET || domain == AF_INET6);
 }
 
 }  // namespace
@@ -49,9 +47,9 @@ Target::Target(const std::string& text, const std::string& export_name) : export
 Target::Link Target::dial(std::chrono::milliseconds timeout, const Stop& stop) const {
   Link link;
   link.channel = connect_to(address_, timeout, stop);
-  require_kernel_socket(link.channel.input(), name_);
   link.agreement =
       nbd::shake_hands(link.channel, export_, name_, timeout, stop, nbd::Replies::simple);
+  if (!is_kernel_socket(link.channel.input())) link.proxy = std::make_unique<Proxy>(std::move(link.channel));
   return link;
 }
 

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
 
 #include "libcommon/base/stop.hpp"
 #include "libcommon/net/nbd_client_handshake.hpp"
 #include "libcommon/net/socket.hpp"
+#include "tools/nbd-attach/proxy.hpp"
 
 namespace r3 {
 
@@ -20,9 +22,11 @@ class Target {
 
   struct Link {
     Channel channel;
-    nbd::Agreement agreement;
+    std::unique_ptr<Proxy> proxy = {};  // in its place, where the kernel does not take it itself
+    nbd::Agreement agreement = {};
+    int socket() const { return proxy ? proxy->near() : channel.input(); }
   };
-  // A connection with its handshake done: simple replies. Throws what connecting and shake_hands() throw.
+  // A connection with its handshake done, whose socket the kernel takes: simple replies. Throws what connecting and shake_hands() throw.
   Link dial(std::chrono::milliseconds timeout, const Stop& stop) const;
 
   // For messages: the address and the export.
