@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/ram-dl/left.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+
+#include "libcommon/base/error.hpp"
+#include "libcommon/base/fd.hpp"
+#include "libcommon/base/log.hpp"
+#include "libcommon/base/sizes.hpp"
+#include "libcommon/device/driver.hpp"
+#include "tools/ram-dl/options.hpp"
+#include "tools/ram-dl/swaps.hpp"
+
+namespace r3 {
+
+namespace {
+
+constexpr std::chrono::seconds kPatience{30};
+constexpr std::uint64_t kSector = 512;
+
+// What became of the pages.
+class Nothing : public Backend {
+ public:
+  explicit Nothing(std::uint64_t size) : size_(size) {}
+  std::uint64_t size() const override { return size_; }
+  void read_at(Bytes, std::uint64_t) override { fail(EIO, "what was here is lost"); }
+  void write_at(ConstBytes, std::uint64_t) override { fail(EIO, "nobody keeps this"); }
+  void flush() override {}
+
+ private:
+  const std::uint64_t size_;
+};
+
+std::uint64_t size_of(const std::string& path) {
+  std::string text = read_small_file("/sys/block/" + std::filesystem::path(path).filename().string() + "/size");
+  text.erase(std::min(text.find('\n'), text.size()));
+  return parse_number(text, UINT64_MAX / kSector) * kSector;
+}
+
+void end_swap(const SwapUse& swap, SwapUsher& usher) {
+  usher.begin_swap_off(swap.path);
+  const auto result = usher.swap_off_result(kPatience);
+  if (!result) fail(ETIMEDOUT, "swapoff " + swap.path);
+  if (*result != 0) fail(*result, "swapoff " + swap.path);
+  log_warning(swap.path + ": was left by a killed process, and is ended; " + format_size(swap.used) +
+              " of programs' memory were lost with it");
+}
+
+}  // namespace
+
+// A device without its process lets everybody wait, swapoff too, and one that was stopped cannot even be named to
+// swapoff any more: so it is taken over, and answers with errors until it is no longer swap.
+void clean(Record& record, SwapUsher& usher) {
+  const auto swap = find_swap(read_swaps(), record.device());
+  if (!swap) return;
+  Nothing nothing(size_of(swap->path));
+  DeviceOptions how;
+  how.identity = identity_of(record.region());
+  const bool ublk = swap->path.starts_with("/dev/ublk");
+  const std::unique_ptr<Device> device = attach_device(ublk ? "ublk" : "nbd", nothing, how);
+  end_swap(*swap, usher);
+}
+
+unsigned clean_all(SwapUsher& usher) {
+  auto left = Record::left_behind();
+  for (Record& record : left) {
+    clean(record, usher);
+    record.remove();
+  }
+  return static_cast<unsigned>(left.size());
+}
+
+}  // namespace r3
