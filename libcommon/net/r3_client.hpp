@@ -19,6 +19,11 @@
 namespace r3 {
 
 class R3Keeper;
+namespace wire {
+enum class Type : std::uint8_t;
+struct MigrationReply;
+struct MigrationRequest;
+}  // namespace wire
 class R3Session;
 class R3Slot;
 struct R3Call;
@@ -82,6 +87,10 @@ class R3Client : public Backend {
   // EOPNOTSUPP if the server cannot. XXH3-128 (canonical form) of each chunk of the range; the last may be short.
   std::vector<std::array<std::byte, 16>> hash(std::uint64_t offset, std::uint64_t length,
                                               std::uint32_t chunk);
+
+  // A request that moves the region (r3_migration.hpp); throws EOPNOTSUPP if the server does not say that
+  // it can be.
+  wire::MigrationReply ask(wire::Type type, const wire::MigrationRequest& request);
 
   // For who keeps many reads in flight with one thread: `call` and `into` stay until wait() returned or
   // threw, which has to be called for each. With `more`, sending may wait for the next start or wait.

@@ -10,6 +10,7 @@
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/net/r3_errors.hpp"
+#include "libcommon/net/r3_migration.hpp"
 
 namespace r3 {
 
@@ -118,6 +119,8 @@ bool R3Connection::hello() {
   welcome.features = hello.features &
                      (kFeatureZstd | kFeatureHash | kFeatureExtents | kFeatureZero | kFeatureDiscard |
                       kFeatureFence);
+  may_migrate_ = export_->migration && !peer_.read_only && writable;
+  if (may_migrate_) welcome.features |= hello.features & kFeatureMigration;
   may_compress_ = (welcome.features & kFeatureZstd) != 0;
   welcome.verifier = server_.verifier();
   welcome.size = backend_->size();
@@ -199,6 +202,9 @@ void R3Connection::dispatch(const Header& request, ConstBytes payload) {
         return hand_over(job, job.begin());
       }
       case Type::hello: throw ProtocolError("a second HELLO");
+      case Type::track: case Type::finalize: case Type::commit: case Type::abort: case Type::close:
+      case Type::dirty:
+        return dispatch_migration(request, payload);
       default: return append(request, EOPNOTSUPP);
     }
   } catch (const std::system_error&) {
@@ -225,6 +231,15 @@ void R3Connection::dispatch_write(const Header& request, ConstBytes payload) {
     const R3Fence::Change change(*fence_, token_);
     if (backend_->try_write_at(payload, request.offset)) return append(request, 0);
   }
+  Jobs job(1);
+  job.front().request = request;
+  job.front().data.assign(payload.begin(), payload.end());
+  hand_over(job, job.begin());
+}
+
+void R3Connection::dispatch_migration(const Header& request, ConstBytes payload) {
+  if (!export_->migration) fail(EOPNOTSUPP, "migration");
+  if (!may_migrate_) fail(EPERM, "migration");
   Jobs job(1);
   job.front().request = request;
   job.front().data.assign(payload.begin(), payload.end());

@@ -45,6 +45,7 @@ class R3Connection {
   void dispatch_read(const wire::Header& request);
   void dispatch_write(const wire::Header& request, ConstBytes payload);
   void check_request(const wire::Header& request) const;
+  void dispatch_migration(const wire::Header& request, ConstBytes payload);
   void answer_status(const wire::Header& request);
 
   void pump();
@@ -79,6 +80,7 @@ class R3Connection {
   R3Fence* fence_ = nullptr;
   std::uint64_t token_ = 0;  // of the client's session, for fence_
   bool read_only_ = false;
+  bool may_migrate_ = false;
   bool may_compress_ = false;
   R3Server::SlotName seat_;
   bool seated_ = false;

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/net/r3_migration.hpp"
 
 namespace r3::wire {
 
@@ -140,6 +141,9 @@ std::uint32_t payload_limit(const Header& header, Side receiver, std::uint32_t m
     case Type::extents: return reply ? kMaxExtents * 16 : 0;
     case Type::hash: return reply ? kMaxHashes * 16 : 0;
     case Type::status: return reply ? 4096 : 0;
+    case Type::track: case Type::finalize: case Type::commit: case Type::abort: case Type::close:
+    case Type::dirty:
+      return reply ? kMaxMigrationReply : kMigrationSize;
     default: return 0;
   }
 }

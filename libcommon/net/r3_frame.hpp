@@ -22,7 +22,7 @@ inline constexpr std::uint16_t kVersion = 1;
 
 enum class Type : std::uint8_t {
   hello = 1, read, write, zero, discard, flush, extents, hash, ping, status,
-  track = 32, finalize, commit, abort, close,
+  track = 32, finalize, commit, abort, close, dirty,
 };
 inline constexpr std::uint8_t kReply = 0x80;  // added to the type of the request
 
@@ -91,7 +91,10 @@ inline constexpr std::size_t kWelcomeSize = 48;  // and the token after it
 inline constexpr std::uint16_t kWelcomeReadOnly = 1;
 
 enum Feature : std::uint32_t { kFeatureZstd = 1, kFeatureHash = 2, kFeatureExtents = 4,
-                               kFeatureZero = 8, kFeatureDiscard = 16, kFeatureFence = 32 };
+                               kFeatureZero = 8, kFeatureDiscard = 16, kFeatureFence = 32,
+                               kFeatureMigration = 64 };
+
+constexpr bool is_migration(Type type) { return type >= Type::track && type <= Type::dirty; }
 
 std::string encode(const Hello& hello);
 std::string encode(const Welcome& welcome);

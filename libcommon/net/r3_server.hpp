@@ -24,12 +24,15 @@
 
 namespace r3 {
 
+class R3Migration;
+
 struct R3Export {
   std::string name;            // "" is the default export
   Backend* backend = nullptr;  // borrowed
   bool read_only = false;
   bool volatile_content = false;  // lost when the server ends: clients are told, and never mix old and new
   std::uint64_t instance = 0;     // of content that outlives the server, if something tells one from another
+  R3Migration* migration = nullptr;  // borrowed: it can be moved, by clients that may write
 };
 
 struct R3ServerOptions {

@@ -60,7 +60,7 @@ wire::Hello R3Session::hello(std::uint32_t slot, std::uint32_t generation,
                         (options_.compress == Compress::remote && !nearby);
   hello.features = (compress ? wire::kFeatureZstd : 0u) | wire::kFeatureHash |
                    wire::kFeatureExtents | wire::kFeatureZero | wire::kFeatureDiscard |
-                   wire::kFeatureFence;
+                   wire::kFeatureFence | wire::kFeatureMigration;
   hello.session = id_;
   hello.slot = slot;
   hello.generation = generation;

@@ -117,7 +117,9 @@ void R3Slot::start(R3Call& call, bool more) {
 
 // With `more`, a request without data may wait for the next one, or for send_corked().
 void R3Slot::send(Header request, ConstBytes data, bool more) {
-  const Packed packed = packer_.pack(data, may_compress_, rate_.bytes_per_second());
+  const Packed packed = static_cast<Type>(request.type) == Type::write
+                            ? packer_.pack(data, may_compress_, rate_.bytes_per_second())
+                            : Packed{0, data};
   request.flags |= packed.flags;
   append(request, packed.bytes);
   if (!more || corked_.size() >= kCork || !packed.bytes.empty()) send_out(packed.bytes);
@@ -370,7 +372,10 @@ void R3Slot::take_reply(const Header& reply, ConstBytes payload) {
       return got_data(call, reply);
     case Type::extents:
     case Type::hash: call.answer.assign(payload.begin(), payload.end()); break;
-    default: call.verifier = reply.offset;
+    default:
+      if (is_migration(static_cast<Type>(call.request.type)))
+        call.answer.assign(payload.begin(), payload.end());
+      call.verifier = reply.offset;
   }
   finish(call, 0);
 }

@@ -8,6 +8,7 @@
 #include "libcommon/base/error.hpp"
 #include "libcommon/net/r3_connection.hpp"
 #include "libcommon/net/r3_errors.hpp"
+#include "libcommon/net/r3_migration.hpp"
 
 namespace r3 {
 
@@ -51,7 +52,7 @@ void R3Connection::collect() {
       queue.splice(queue.end(), done, job);
       continue;
     }
-    const bool has_answer = type == Type::extents || type == Type::hash;
+    const bool has_answer = type == Type::extents || type == Type::hash || is_migration(type);
     append(job->request, job->error,
            has_answer && job->error == 0 ? ConstBytes(job->data) : ConstBytes());
     done.erase(job);
@@ -100,7 +101,10 @@ void R3Connection::do_job(Job& job) {
       case Type::flush: backend_->flush(); break;
       case Type::extents: do_extents(job); break;
       case Type::hash: do_hash(job); break;
-      default: fail(EOPNOTSUPP, "request");
+      default:
+        if (!is_migration(static_cast<Type>(r.type))) fail(EOPNOTSUPP, "request");
+        job.data = encode(export_->migration->answer(static_cast<Type>(r.type),
+                                                     decode_migration_request(job.data)));
     }
   } catch (...) {
     job.error = wire_error(errno_of_current_exception());
