@@ -66,6 +66,10 @@ class CachedChunks {
   // many chunks at the start of the run were absent, so that the bytes are right for them.
   std::uint64_t fill(const ChunkRun& run, ConstBytes bytes);
 
+  // The run, present and clean, has changed on the remote: it is absent on return, and whatever the remote
+  // says from then on is taken for what it holds. Waits for what is in flight.
+  void invalidate(const ChunkRun& run);
+
   // Epochs, for the pusher alone: seal, take all, close, flush the remote, end.
   //
   // take_unsent: the first unsent run at or after `from`, as long as fits: what it held at the seal is in

@@ -19,6 +19,7 @@ constexpr unsigned kMostDoublings = 6;
 Puller::Puller(CachedChunks& chunks, PullSource& source, PullerOptions options)
     : chunks_(chunks), source_(source), options_(std::move(options)) {
   const std::lock_guard lock(mutex_);
+  paused_ = options_.paused;
   workers_ = 1;
   threads_.spawn([this] { work(); });
 }
@@ -27,6 +28,20 @@ void Puller::wake() {
   const std::lock_guard lock(mutex_);
   more_ = true;
   changed_.notify_one();
+}
+
+void Puller::pause() {
+  std::unique_lock lock(mutex_);
+  paused_ = true;
+  while (fetching_ > 0 && !threads_.stop().requested())
+    changed_.wait_for(lock, std::chrono::milliseconds(20));
+}
+
+void Puller::resume() {
+  const std::lock_guard lock(mutex_);
+  paused_ = false;
+  more_ = true;
+  changed_.notify_all();
 }
 
 void Puller::abandon() noexcept {
@@ -73,12 +88,19 @@ void Puller::work() {
     lock.lock();
     --fetching_;
     check_complete();
-    changed_.notify_one();
+    if (paused_) changed_.notify_all();
+    else changed_.notify_one();
   }
 }
 
 // Waits for something to do and for room to do it; false if that has to be looked at again.
 bool Puller::next_job(std::unique_lock<std::mutex>& lock, Job& job) {
+  if (paused_) {
+    ++idle_;
+    changed_.wait_for(lock, std::chrono::milliseconds(200));
+    --idle_;
+    return false;
+  }
   if (!may_send(lock)) return false;
   if (!find_absent()) {
     check_complete();

@@ -19,6 +19,7 @@ namespace r3 {
 struct PullerOptions {
   unsigned workers = 16;    // requests in flight at most
   std::uint64_t rate = 0;   // bytes a second at most; 0: as fast as it goes
+  bool paused = false;      // at the start, until resume()
   // All that the source gave is here (or the cache is full), for the first time.
   std::function<void()> on_complete = {};
 };
@@ -32,6 +33,9 @@ class Puller {
   // Waits until everything was pulled (true), or the stop is requested.
   bool wait_until_complete(const Stop& stop);
   bool complete() const;
+  // Nothing is asked for until resume(); on return nothing is on its way.
+  void pause();
+  void resume();
   void abandon() noexcept;
 
   struct Numbers {
@@ -65,6 +69,7 @@ class Puller {
   std::condition_variable changed_;
   LinkMeter meter_;             // guarded by mutex_
   std::deque<ChunkRun> absent_; // guarded by mutex_: wanted next, found absent
+  bool paused_ = false;         // guarded by mutex_
   unsigned fetching_ = 0;       // guarded by mutex_: workers
   unsigned idle_ = 0;           // guarded by mutex_: workers that wait
   unsigned workers_ = 0;        // guarded by mutex_
