@@ -23,13 +23,13 @@ mtype = { none, finalize, commit, abort, finalized, committed, refused };
 #define OWNER 3
 
 /* The seeder: record on disk, then what a kill takes. */
-byte s_record, s_record_token;
+byte s_record, s_record_token, s_given;
 bit s_up;
 byte s_phase, s_token, s_leecher;
 byte s_value;            /* what its region holds: the number of the last write in it */
 
 /* The leechers, likewise. */
-byte l_record[L], l_record_token[L];
+byte l_record[L];
 bit l_up[L];
 byte l_phase[L], l_token[L], l_attempts[L];
 byte l_value[L];         /* of the region as the leecher sees it from FINALIZE on */
@@ -64,7 +64,7 @@ inline check_end() {
 inline answer(i, what) {
   a[i] = what;
   a_token[i] = (what == finalized -> s_token : 0);
-  a_value[i] = (what == finalized -> s_value : 0)
+  a_value[i] = (what == refused -> 0 : s_value)
 }
 
 inline no_answer(i) { a[i] = none; a_token[i] = 0; a_value[i] = 0 }
@@ -87,14 +87,16 @@ inline receive(i, gone) {
     fi
   :: q[i] == commit ->
     if
-    :: s_phase == GIVEN && q_token[i] == s_record_token -> answer(i, committed)
+    /* Without a token it only asks whether the region is its own. */
+    :: s_phase == GIVEN && (q_token[i] == s_record_token || q_token[i] == 0 && s_given == i) ->
+      answer(i, committed)
 #ifdef NO_TOKEN
-    :: s_phase == SUSPENDED ->
+    :: s_phase == SUSPENDED && s_leecher == i ->
 #else
     :: s_phase == SUSPENDED && q_token[i] == s_token ->
 #endif
 #ifndef NO_RECORD_GIVEN
-      s_record = GIVEN; s_record_token = q_token[i];
+      s_record = GIVEN; s_record_token = q_token[i]; s_given = i;
 #endif
       s_phase = GIVEN;
       answer(i, committed)
@@ -116,31 +118,30 @@ inline start_seeder() {
 
 inline stop_leecher(i) {
   l_up[i] = 0; l_phase[i] = PULLING; l_token[i] = 0;
-  if :: l_record[i] == PULLING -> l_value[i] = 0 :: else fi;
+  if :: l_record[i] != OWNER -> l_value[i] = 0 :: else fi;
   no_answer(i)
 }
 
 inline start_leecher(i) {
   l_up[i] = 1;
   l_phase[i] = l_record[i];
-  l_token[i] = l_record_token[i]
+  l_token[i] = 0
 }
 
 inline take_answer(i) {
   if
   :: a[i] == finalized && l_phase[i] == FINALIZING ->
     l_token[i] = a_token[i]; l_value[i] = a_value[i];
-#ifndef NO_RECORD_COMMITTING
-    l_record[i] = COMMITTING; l_record_token[i] = a_token[i];
-#endif
 #ifdef NO_WAIT_FOR_COMMIT
     l_record[i] = OWNER; l_phase[i] = OWNER
 #else
     l_phase[i] = COMMITTING
 #endif
-  :: a[i] == committed && l_phase[i] == COMMITTING -> l_record[i] = OWNER; l_phase[i] = OWNER
+  :: a[i] == committed && l_phase[i] == COMMITTING ->
+    if :: l_token[i] == 0 -> l_value[i] = a_value[i] :: else fi; /* started again: all comes from there */
+    l_record[i] = OWNER; l_phase[i] = OWNER
   :: a[i] == refused && (l_phase[i] == FINALIZING || l_phase[i] == COMMITTING) ->
-    l_record[i] = PULLING; l_phase[i] = PULLING; l_record_token[i] = 0; l_token[i] = 0; l_value[i] = 0
+    l_record[i] = PULLING; l_phase[i] = PULLING; l_token[i] = 0; l_value[i] = 0
   :: else
   fi;
   no_answer(i)
@@ -154,13 +155,19 @@ inline ask(i, what) { q[i] = what; q_token[i] = (what == commit -> l_token[i] : 
 #define S_WRITES (s_phase == SEEDING)
 #endif
 
+#ifdef NO_RECORD_COMMITTING
+#define RECORD_COMMITTING(i) skip
+#else
+#define RECORD_COMMITTING(i) l_record[i] = COMMITTING
+#endif
+
 #define FOR_LEECHER(i)                                                                              \
   :: d_step { l_up[i] && l_phase[i] == PULLING && q[i] == none && l_attempts[i] < 2 ->              \
-              l_attempts[i]++; l_phase[i] = FINALIZING; no_answer(i); ask(i, finalize); check() }    \
+              l_attempts[i]++; l_phase[i] = FINALIZING; RECORD_COMMITTING(i); no_answer(i); ask(i, finalize); check() }    \
   :: d_step { l_up[i] && l_phase[i] == FINALIZING && q[i] == none && a[i] == none ->                \
               ask(i, finalize); check() }                                                           \
   :: d_step { l_up[i] && l_phase[i] == FINALIZING && l_attempts[i] < 2 && q[i] == none ->           \
-              l_phase[i] = PULLING; ask(i, abort); check() }                                        \
+              l_phase[i] = PULLING; l_record[i] = PULLING; ask(i, abort); check() }                                        \
   :: d_step { l_up[i] && l_phase[i] == COMMITTING && q[i] == none && a[i] == none ->                \
               ask(i, commit); check() }                                                             \
   :: d_step { l_up[i] && a[i] != none -> take_answer(i); check() }                                  \
