@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/net/keys.hpp"
 
-#include <fcntl.h>
 #include <sodium.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,7 +10,7 @@
 #include <stdexcept>
 
 #include "libcommon/base/error.hpp"
-#include "libcommon/base/fd.hpp"
+#include "libcommon/base/input.hpp"
 #include "libcommon/base/sizes.hpp"
 
 namespace r3 {
@@ -116,7 +115,7 @@ Fd open_key_file(const std::string& path) {
   if (path == "-") return duplicate(STDIN_FILENO);
   if (path.starts_with("fd:"))
     return duplicate(static_cast<int>(parse_number(std::string_view(path).substr(3), 1 << 20)));
-  return open_file(path, O_RDONLY | O_NOCTTY);
+  return open_input(path);
 }
 
 void refuse_if_others_may_read(int fd, const std::string& path) {
@@ -129,9 +128,9 @@ void refuse_if_others_may_read(int fd, const std::string& path) {
   fail(EACCES, path + ": a secret that others may read (mode " + octal + "; chmod 600 it)");
 }
 
-void read_text(int fd, const std::string& path, Text& text) {
+void read_text(int fd, const std::string& path, const Stop* stop, Text& text) {
   text.bytes.resize(kMostFile + 1);
-  text.bytes.resize(read_full(fd, std::as_writable_bytes(std::span(text.bytes)), path));
+  text.bytes.resize(read_input(fd, std::as_writable_bytes(std::span(text.bytes)), path, stop));
   if (text.bytes.size() > kMostFile) fail(EFBIG, path);
 }
 
@@ -188,19 +187,19 @@ SecretKey parse_secret_key(KeyKind kind, std::string_view text, std::string_view
   return SecretKey::copy_of(decode(kind, text, where).bytes().first(kKeySize));
 }
 
-SecretKey read_secret_key(KeyKind kind, const std::string& path) {
+SecretKey read_secret_key(KeyKind kind, const std::string& path, const Stop* stop) {
   const Fd file = open_key_file(path);
   refuse_if_others_may_read(file.get(), path);
   Text text;
-  read_text(file.get(), path, text);
+  read_text(file.get(), path, stop, text);
   const Line line = line_with_key(kind, path, text.bytes);
   return parse_secret_key(kind, line.text, line.where);
 }
 
-PublicKey read_public_key(const std::string& path) {
+PublicKey read_public_key(const std::string& path, const Stop* stop) {
   const Fd file = open_key_file(path);
   Text text;
-  read_text(file.get(), path, text);
+  read_text(file.get(), path, stop, text);
   const Line line = line_with_key(KeyKind::open, path, text.bytes);
   return parse_public_key(line.text, line.where);
 }

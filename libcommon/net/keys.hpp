@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "libcommon/base/stop.hpp"
 #include "libcommon/net/secret.hpp"
 
 namespace r3 {
@@ -30,9 +31,10 @@ SecretKey parse_secret_key(KeyKind kind, std::string_view text, std::string_view
 
 // The one key of that kind in a file: a line of its own, among empty lines and comments (#). `path` may
 // be "-" (standard input) or "fd:N". A file that others may read is refused (std::system_error, EACCES);
-// what is wrong with its text is std::invalid_argument with the line's number.
-SecretKey read_secret_key(KeyKind kind, const std::string& path);
+// what is wrong with its text is std::invalid_argument with the line's number. A FIFO or terminal is waited
+// for until `stop` is requested; without one, for two seconds.
+SecretKey read_secret_key(KeyKind kind, const std::string& path, const Stop* stop = nullptr);
 // The same for a public key; anybody may read such a file.
-PublicKey read_public_key(const std::string& path);
+PublicKey read_public_key(const std::string& path, const Stop* stop = nullptr);
 
 }  // namespace r3

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/net/peer_keys.hpp"
 
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <sodium.h>
 #include <sys/stat.h>
@@ -13,7 +12,7 @@
 #include <stdexcept>
 
 #include "libcommon/base/error.hpp"
-#include "libcommon/base/fd.hpp"
+#include "libcommon/base/input.hpp"
 #include "libcommon/net/keys.hpp"
 
 namespace r3 {
@@ -62,14 +61,14 @@ PeerKeys PeerKeys::parse(std::string_view text, std::string_view source) {
   return keys;
 }
 
-PeerKeys PeerKeys::read(const std::string& path) {
-  const Fd file = open_file(path, O_RDONLY | O_NOCTTY);
+PeerKeys PeerKeys::read(const std::string& path, const Stop* stop) {
+  const Fd file = open_input(path);
   struct stat found;
   check(::fstat(file.get(), &found), path);
   if (S_ISREG(found.st_mode) && (found.st_mode & 022) != 0)
     fail(EACCES, path + ": others may write it (chmod go-w it)");
   std::string text(kMostFile + 1, '\0');
-  text.resize(read_full(file.get(), std::as_writable_bytes(std::span(text)), path));
+  text.resize(read_input(file.get(), std::as_writable_bytes(std::span(text)), path, stop));
   if (text.size() > kMostFile) fail(EFBIG, path);
   return parse(text, path);
 }

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libcommon/base/stop.hpp"
 #include "libcommon/net/secret.hpp"
 
 namespace r3 {
@@ -27,8 +28,8 @@ class PeerKeys {
   PeerKeys() = default;
   // Throws std::invalid_argument with `source` and the line's number in its text.
   static PeerKeys parse(std::string_view text, std::string_view source);
-  // A file that others may write is refused (std::system_error, EACCES).
-  static PeerKeys read(const std::string& path);
+  // A file that others may write is refused (std::system_error, EACCES). A FIFO is waited for as in keys.hpp.
+  static PeerKeys read(const std::string& path, const Stop* stop = nullptr);
 
   // Whether any line has the key: false after a reload means that its connections are to be cut.
   bool knows(const PublicKey& key) const;

@@ -29,12 +29,12 @@ R3Security security_of(const Region& region, const RegionOptions& options) {
   const auto key = parameter("key-file", local ? "" : options.key_file);
   const auto psk = parameter("psk-file", local ? "" : options.psk_file);
   const auto server = parameter("server-key", "");
-  if (!key.empty()) security.keys.own = read_secret_key(KeyKind::secret, key);
-  if (!psk.empty()) security.keys.psk = read_secret_key(KeyKind::shared, psk);
+  if (!key.empty()) security.keys.own = read_secret_key(KeyKind::secret, key, options.stop);
+  if (!psk.empty()) security.keys.psk = read_secret_key(KeyKind::shared, psk, options.stop);
   if (server.starts_with(prefix_of(KeyKind::open)))
     security.keys.peer = parse_public_key(server, "server-key");
   else if (!server.empty())
-    security.keys.peer = read_public_key(server);
+    security.keys.peer = read_public_key(server, options.stop);
   return security;
 }
 

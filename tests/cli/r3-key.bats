@@ -148,3 +148,19 @@ on_terminal() { run script -qec "$*" /dev/null </dev/null; }
   run --separate-stderr "$key" pub huge
   [[ $status == 1 && $stderr == "r3-key: huge: File too large" ]]
 }
+
+@test "a FIFO or a terminal that says nothing is waited for until TERM" {
+  mkfifo keys
+  "$BIN/r3-key" pub keys 2>err 3>&- &
+  waiting=$!
+  opened() { [[ $(readlink /proc/$waiting/fd/* 2>/dev/null) == *"$PWD/keys"* ]]; }
+  eventually opened
+  kill -TERM "$waiting"
+  PATIENCE=5 eventually gone "$waiting"
+  status=0
+  wait "$waiting" || status=$?
+  [[ $status == 1 && $(cat err) == "r3-key: keys: Operation canceled" ]]
+  "$key" gen 2>/dev/null >keys &
+  run "$key" pub keys
+  [[ $status == 0 && $output == r3pk1_* ]]
+}

@@ -127,3 +127,16 @@ load ../helper
   eventually grep -F "no r3 client" "$server_err"
   run -1 grep r3sk1 "$server_err"
 }
+
+@test "key files may be FIFOs, also when they are read again" {
+  cd "$BATS_TEST_TMPDIR"
+  "$BIN/r3-key" psk -o lab.psk
+  mkfifo -m 600 fifo
+  cat lab.psk >fifo &
+  start_server ram-ul -l unix:s --psk-file fifo 1M
+  kill -HUP "$server_pid" # nobody writes to it now
+  eventually grep -q "fifo: Connection timed out" "$server_err"
+  run "$BIN/ram-ul" -l unix:t "r3+unix:///?socket=s&psk-file=missing"
+  [[ $output == *missing* ]]
+  start_server ram-ul -l unix:t "r3+unix:///?socket=s&psk-file=lab.psk"
+}

@@ -19,7 +19,8 @@ bool same(const SecretKey& one, const SecretKey& other) {
 
 }  // namespace
 
-std::shared_ptr<const Security> read_security(const SecurityOptions& options, bool listens) {
+std::shared_ptr<const Security> read_security(const SecurityOptions& options, bool listens,
+                                              const Stop* stop) {
   const auto made = std::make_shared<Security>();
   Security& security = *made;
   security.plain = options.plain;
@@ -32,9 +33,9 @@ std::shared_ptr<const Security> read_security(const SecurityOptions& options, bo
   if (!listens && !options.peer_keys.empty())
     throw std::invalid_argument("--peer-keys is for the side that listens");
   ServerKeys server;
-  if (!options.key_file.empty()) server.own = read_secret_key(KeyKind::secret, options.key_file);
-  if (!options.psk_file.empty()) server.psk = read_secret_key(KeyKind::shared, options.psk_file);
-  if (!options.peer_keys.empty()) security.peers = PeerKeys::read(options.peer_keys);
+  if (!options.key_file.empty()) server.own = read_secret_key(KeyKind::secret, options.key_file, stop);
+  if (!options.psk_file.empty()) server.psk = read_secret_key(KeyKind::shared, options.psk_file, stop);
+  if (!options.peer_keys.empty()) security.peers = PeerKeys::read(options.peer_keys, stop);
   security.has_peers = !options.peer_keys.empty();
   security.dialling.own = server.own;
   security.dialling.psk = server.psk;

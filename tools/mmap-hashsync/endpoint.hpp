@@ -34,7 +34,9 @@ struct Security {
 
   bool has_keys() const { return listening.has_value(); }
 };
-std::shared_ptr<const Security> read_security(const SecurityOptions& options, bool listens);
+// `stop`: as in keys.hpp.
+std::shared_ptr<const Security> read_security(const SecurityOptions& options, bool listens,
+                                              const Stop* stop);
 
 class Connection {
  public:

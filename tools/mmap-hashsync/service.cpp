@@ -41,7 +41,7 @@ std::vector<std::string> where_to_listen(const Options& options) {
 
 Service::Service(Tool& tool, const Options& options, Role role)
     : tool_(tool), options_(options), role_(role), hello_{role, draw_number(), draw_secret()},
-      security_(read_security(options.security, listens(options))) {
+      security_(read_security(options.security, listens(options), &tool.stop())) {
   if (options.bandwidth > 0) bandwidth_.emplace(options.bandwidth, cut_);
   grace_.spawn([this] {
     if (wait_for(tool_.stop().fd(), POLLIN, grace_.stop()) == Wait::stopped) return;
@@ -55,7 +55,7 @@ std::shared_ptr<const Security> Service::security() const {
 }
 
 void Service::reload() {
-  auto fresh = read_security(options_.security, listens(options_));
+  auto fresh = read_security(options_.security, listens(options_), nullptr);
   std::lock_guard lock(mutex_);
   security_ = std::move(fresh);
   for (const Live& one : live_)

@@ -77,18 +77,18 @@ void generate(const Options& options) {
   std::fprintf(stderr, "public key: %s\n", open.c_str());
 }
 
-void show_public(const Options& options) {
+void show_public(const Options& options, const r3::Stop& stop) {
   const std::string path = options.input.empty() ? "-" : options.input;
   const std::string line =
-      r3::to_text(r3::read_secret_key(KeyKind::secret, path).public_key()) + "\n";
+      r3::to_text(r3::read_secret_key(KeyKind::secret, path, &stop).public_key()) + "\n";
   r3::write_full(STDOUT_FILENO, r3::as_bytes(line), "stdout");
 }
 
-int run_command(const Options& options) {
+int run_command(const Options& options, const r3::Stop& stop) {
   check_usage(options);
   r3::forbid_dumps();
   if (options.command == "gen") generate(options);
-  if (options.command == "pub") show_public(options);
+  if (options.command == "pub") show_public(options, stop);
   if (options.command == "psk")
     put(options, "# created " + utc_now() + "\n",
         r3::to_text(KeyKind::shared, SecretKey::generate()));
@@ -101,5 +101,5 @@ int main(int argc, char** argv) {
   Options options;
   return r3::run(
       argc, argv, kAbout, [&](r3::Tool& tool) { declare(tool, options); },
-      [&](r3::Tool&) { return run_command(options); });
+      [&](r3::Tool& tool) { return run_command(options, tool.stop()); });
 }

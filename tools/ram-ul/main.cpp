@@ -3,14 +3,15 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "libcommon/base/sizes.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/watchdog.hpp"
-#include "libcommon/net/keys.hpp"
 #include "libcommon/net/r3_gate.hpp"
 #include "libcommon/net/r3_region.hpp"
 #include "tools/ram-ul/exports.hpp"
+#include "tools/ram-ul/security.hpp"
 
 namespace {
 
@@ -27,8 +28,7 @@ constexpr std::chrono::seconds kEndPatience{30};
 struct Options {
   std::vector<std::string> regions{"memory:1G"};
   std::vector<std::string> listen;
-  std::string key_file, peer_keys, psk_file;
-  bool plain = false, anonymous = false;
+  r3::SecurityOptions security;
   r3::RegionOptions region;
   unsigned max_connections = 64;
   std::uint64_t max_request = r3::MiB;
@@ -42,27 +42,11 @@ void declare(r3::Tool& tool, Options& o) {
   options.texts("-l,--listen", "ADDR", o.listen,
                 "where to listen (tcp://localhost:10833); - serves stdin and stdout");
   options.flag("-r,--read-only", o.region.read_only, "refuse every change");
-  options.text("--key-file", "FILE", o.key_file, "this server's private key (r3-key gen)");
-  options.text("--peer-keys", "FILE", o.peer_keys,
-               "clients: KEY NAME ro|rw EXPORT-GLOB; HUP reads it again");
-  options.text("--psk-file", "FILE", o.psk_file, "a pre-shared key (r3-key psk)");
-  options.flag("--anonymous", o.anonymous, "let clients without a key read");
-  options.flag("--plain", o.plain, "allow plain mode to whoever can connect, without encryption");
+  r3::declare_security(options, o.security);
   options.number("--connections", o.region.connections, 1, 64, "to each region that is remote");
   options.number("--max-connections", o.max_connections, 1, 65536, "clients' connections at a time");
   options.size("--max-request", o.max_request, "the longest read or write, 4K to 32M");
   options.size("--memory-limit", o.memory_limit, "for requests in flight, over all connections");
-}
-
-std::shared_ptr<const r3::R3Policy> read_policy(const Options& o) {
-  auto policy = std::make_shared<r3::R3Policy>();
-  policy->plain = o.plain || (o.key_file.empty() && o.psk_file.empty());
-  if (!o.key_file.empty() || !o.psk_file.empty()) policy->keys.emplace();
-  if (!o.key_file.empty()) policy->keys->own = r3::read_secret_key(r3::KeyKind::secret, o.key_file);
-  if (!o.psk_file.empty()) policy->keys->psk = r3::read_secret_key(r3::KeyKind::shared, o.psk_file);
-  if (policy->keys) policy->keys->anonymous = o.anonymous;
-  if (!o.peer_keys.empty()) policy->peers = r3::PeerKeys::read(o.peer_keys);
-  return policy;
 }
 
 r3::R3ServerOptions server_options(const Options& o) {
@@ -75,16 +59,6 @@ r3::R3ServerOptions server_options(const Options& o) {
   return server;
 }
 
-void check_usage(const Options& o) {
-  if (!o.peer_keys.empty() && o.key_file.empty())
-    throw std::invalid_argument("--peer-keys needs --key-file");
-  if (!o.key_file.empty() && o.peer_keys.empty() && !o.anonymous)
-    throw std::invalid_argument("--key-file needs --peer-keys or --anonymous: nobody could connect");
-  const bool keys = !o.key_file.empty() || !o.psk_file.empty();
-  for (const auto& text : o.listen)
-    if (!keys) r3::require_local_or_plain(r3::parse_address(text), o.plain);
-}
-
 // Thousands of silent connections cost little but descriptors.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -94,9 +68,7 @@ void raise_descriptor_limit() {
 }
 
 void announce(r3::Tool& tool, const r3::Address& address, const r3::Exports& exports,
-              const r3::R3Policy& policy) {
-  std::optional<r3::PublicKey> key;
-  if (policy.keys && policy.keys->own) key = policy.keys->own.public_key();
+              const std::optional<r3::PublicKey>& key) {
   for (const auto& exported : exports.list()) {
     const auto region = to_text(r3::region_for_clients(address, exported.name, key));
     tool.events().send(r3::Json().add("event", "listening").add("address", to_text(address))
@@ -107,11 +79,11 @@ void announce(r3::Tool& tool, const r3::Address& address, const r3::Exports& exp
 
 int serve(r3::Tool& tool, Options& o) {
   if (o.listen.empty()) o.listen.push_back("tcp://localhost:" + std::to_string(r3::kR3Port));
-  check_usage(o);
+  check_security(o.security, o.listen);
   const bool on_stdio = o.listen == std::vector<std::string>{"-"};
   if (on_stdio) tool.stdout_carries_protocol();
   raise_descriptor_limit();
-  const auto policy = read_policy(o);
+  const auto policy = read_policy(o.security, &tool.stop());
   r3::RegionOptions how = o.region;
   how.stop = &tool.stop();
   r3::Exports exports(o.regions, how);
@@ -125,7 +97,7 @@ int serve(r3::Tool& tool, Options& o) {
   };
   r3::R3Gate gate(server, policy, gate_options);
   const r3::EndAfterStop limit(tool.stop(), kEndPatience, [&exports] { exports.abandon(); });
-  tool.on_hang_up([&] { gate.set_policy(read_policy(o)); });
+  tool.on_hang_up([&] { gate.set_policy(read_policy(o.security, nullptr)); });
   tool.control().on("status", [&] {
     const auto& n = server.counters();
     return r3::Json().add("size", exports.size()).add("connections", std::uint64_t{gate.connected()})
@@ -141,7 +113,7 @@ int serve(r3::Tool& tool, Options& o) {
   }
   std::vector<r3::Listener> listeners;
   for (const auto& text : o.listen) listeners.emplace_back(r3::parse_address(text));
-  for (const auto& listener : listeners) announce(tool, listener.address(), exports, *policy);
+  for (const auto& listener : listeners) announce(tool, listener.address(), exports, server_key(*policy));
   r3::TaskGroup threads;
   threads.spawn([&] {
     try {
