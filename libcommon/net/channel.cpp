@@ -17,6 +17,13 @@ namespace r3 {
 
 namespace {
 
+// What /bin/sh runs: the command (its arguments) in its own place, and beside it one that ends the whole process group
+// when the leash (descriptor 3) breaks. A newline on the leash lets go.
+constexpr char kOnLeash[] =
+    "{ trap '' TERM; read -r _ || { kill -TERM 0; sleep 2; kill -KILL 0; }; } <&3 >/dev/null 2>&1 3<&- &\n"
+    "exec \"$@\" 3<&-";
+constexpr int kLeash = STDERR_FILENO + 1;
+
 // Waits for a child to end, without reaping it.
 bool ends_within(pid_t child, int milliseconds) noexcept {
   const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
@@ -54,11 +61,13 @@ struct Spawn {
 
 Channel::Channel(Fd stream) : input_(std::move(stream)) {}
 Channel::Channel(Fd input, Fd output) : input_(std::move(input)), output_(std::move(output)) {}
-Channel::Channel(Fd stream, pid_t child) : input_(std::move(stream)), child_(child) {}
+Channel::Channel(Fd stream, pid_t child, Fd leash)
+    : input_(std::move(stream)), leash_(std::move(leash)), child_(child) {}
 
 Channel::Channel(Channel&& other) noexcept
     : input_(std::move(other.input_)),
       output_(std::move(other.output_)),
+      leash_(std::move(other.leash_)),
       child_(std::exchange(other.child_, -1)) {}
 
 Channel& Channel::operator=(Channel&& other) noexcept {
@@ -66,6 +75,7 @@ Channel& Channel::operator=(Channel&& other) noexcept {
   end();
   input_ = std::move(other.input_);
   output_ = std::move(other.output_);
+  leash_ = std::move(other.leash_);
   child_ = std::exchange(other.child_, -1);
   return *this;
 }
@@ -84,6 +94,8 @@ void Channel::end() noexcept {
     if (!ends_within(child_, 2000)) ::kill(-child_, SIGKILL);
   }
   while (::waitpid(child_, nullptr, 0) < 0 && errno == EINTR) continue;
+  ::send(leash_.get(), "\n", 1, MSG_NOSIGNAL);
+  leash_.reset();
   child_ = -1;
 }
 
@@ -112,10 +124,12 @@ Channel start_command(const std::string& command) {
 
 Channel start_program(const std::vector<std::string>& arguments, const std::string& what) {
   SocketPair pair = make_socket_pair();
+  SocketPair leash = make_socket_pair();
   Spawn spawn;
   ::posix_spawn_file_actions_adddup2(&spawn.actions, pair.theirs.get(), STDIN_FILENO);
   ::posix_spawn_file_actions_adddup2(&spawn.actions, STDIN_FILENO, STDOUT_FILENO);
-  ::posix_spawn_file_actions_addclosefrom_np(&spawn.actions, STDERR_FILENO + 1);
+  ::posix_spawn_file_actions_adddup2(&spawn.actions, leash.theirs.get(), kLeash);
+  ::posix_spawn_file_actions_addclosefrom_np(&spawn.actions, kLeash + 1);
   sigset_t blocked, defaults;
   ::sigemptyset(&blocked);
   ::sigemptyset(&defaults);
@@ -124,13 +138,15 @@ Channel start_program(const std::vector<std::string>& arguments, const std::stri
   ::posix_spawnattr_setsigdefault(&spawn.attributes, &defaults);
   ::posix_spawnattr_setflags(&spawn.attributes,
                              POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-  std::vector<char*> words;
-  for (const auto& one : arguments) words.push_back(const_cast<char*>(one.c_str()));
+  if (::access(arguments[0].c_str(), X_OK) != 0) fail(errno, what);
+  std::vector<const char*> words{"sh", "-c", kOnLeash, "sh"};
+  for (const auto& one : arguments) words.push_back(one.c_str());
   words.push_back(nullptr);
   pid_t child = -1;
-  const int error = ::posix_spawn(&child, words[0], &spawn.actions, &spawn.attributes, words.data(), environ);
+  const int error = ::posix_spawn(&child, "/bin/sh", &spawn.actions, &spawn.attributes,
+                                  const_cast<char**>(words.data()), environ);
   if (error != 0) fail(error, what);
-  return Channel(std::move(pair.ours), child);
+  return Channel(std::move(pair.ours), child, std::move(leash.ours));
 }
 
 }  // namespace r3

@@ -19,13 +19,13 @@ namespace r3 {
 // A bidirectional byte stream. `input` and `output` are the same descriptor but for stdio. A command
 // (exec:) has its own session, so that a Ctrl-C for the tool does not cut the tool's connection; it is
 // ended when the channel is destroyed: by the end of its input, after 0.5 s by TERM, after 2 s more by
-// KILL; and reaped.
+// KILL; and reaped. If this process is killed, the command is ended all the same.
 class Channel {
  public:
   Channel() = default;
   explicit Channel(Fd stream);
   Channel(Fd input, Fd output);
-  Channel(Fd stream, pid_t child);
+  Channel(Fd stream, pid_t child, Fd leash);
   Channel(Channel&&) noexcept;
   Channel& operator=(Channel&&) noexcept;
   ~Channel();
@@ -47,6 +47,7 @@ class Channel {
 
   Fd input_;
   Fd output_;  // invalid: the same as input_
+  Fd leash_;    // while it is open, the command lives
   pid_t child_ = -1;
 };
 

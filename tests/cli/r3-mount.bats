@@ -99,3 +99,25 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
   run "$BIN/r3-mount" --list-drivers --json
   [ "$(jq -c 'select(.event == "driver") | has("usable") and has("reason")' <<<"$output" | tr -d '\n')" = truetruetruetrue ]
 }
+
+@test "a command that is a region does not outlive r3-mount, whatever it was doing" {
+  cat >server <<'END'
+#!/bin/sh
+sleep 1000 &
+echo $! >sleeper
+echo $$ >pid
+wait
+END
+  chmod +x server
+  ended() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; } # perhaps nobody reaps it
+  for signal in KILL TERM; do
+    rm -f pid
+    "$BIN/r3-mount" --direct "nbd+exec:./server" 2>/dev/null 3>&- &
+    mount=$!
+    eventually test -s pid
+    kill -"$signal" "$mount"
+    wait "$mount" || true
+    eventually ended "$(cat pid)"
+    eventually ended "$(cat sleeper)"
+  done
+}
