@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <stdexcept>
 
 #include "libcommon/base/apart.hpp"
 #include "libcommon/base/error.hpp"
@@ -31,6 +32,22 @@ bool exists(const std::string& path) {
 
 std::string sysfs_of(const std::string& node) { return "/sys/block/" + node.substr(kDev.size()); }
 
+// Volumes and arrays that are made of it.
+std::vector<std::string> stacked_on(const std::string& node) {
+  std::vector<std::string> devices;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(sysfs_of(node) + "/holders", none))
+    devices.push_back(entry.path().filename());
+  return devices;
+}
+
+bool is_swap(const std::string& node) {
+  std::ifstream swaps("/proc/swaps");
+  for (std::string line; std::getline(swaps, line);)
+    if (line.starts_with(node + " ")) return true;
+  return false;
+}
+
 // Devices that one of our drivers makes.
 bool is_ours(const std::string& node) {
   return node.starts_with("/dev/loop") || node.starts_with("/dev/nbd") || node.starts_with("/dev/ublkb");
@@ -40,7 +57,8 @@ bool is_ours(const std::string& node) {
 
 void check_block_device_size(std::uint64_t size) {
   if (size % kSectorSize != 0 || size == 0)
-    fail(EINVAL, "a block device of " + std::to_string(size) + " bytes, which is not a multiple of 512");
+    throw std::invalid_argument("--driver: the region has " + std::to_string(size) +
+                                " bytes; a block device has a multiple of 512, and not 0");
 }
 
 bool is_attached(const std::string& node) {
@@ -57,7 +75,9 @@ bool is_in_use(const std::string& node) {
 }
 
 std::vector<std::string> users_of(const std::string& node) {
-  std::vector<std::string> users = holders_of(node);
+  std::vector<std::string> users = names_of(holders_of(node));
+  for (const std::string& device : stacked_on(node)) users.push_back("the device " + device);
+  if (is_swap(node)) users.push_back("swap");
   struct stat status{};
   if (::stat(node.c_str(), &status) != 0) return users;
   for (const Mount& mount : read_mounts())

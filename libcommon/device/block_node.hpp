@@ -20,7 +20,7 @@ namespace r3 {
 // What partition tables and file systems in an image count in, whoever made it.
 inline constexpr std::uint32_t kSectorSize = 512;
 
-// Throws EINVAL for a size that no block device has.
+// Throws std::invalid_argument for a size that no block device has.
 void check_block_device_size(std::uint64_t size);
 
 // Whether "/dev/loop3", "/dev/nbd0" or "/dev/ublkb1" shows anything; true for any other node that is there.
@@ -28,7 +28,7 @@ bool is_attached(const std::string& node);
 
 // Somebody has claimed it (it is mounted, or swap), or has it open as far as this process may see.
 bool is_in_use(const std::string& node);
-// File systems on it, and processes that have it open.
+// File systems, swap and devices on it, and processes that have it open.
 std::vector<std::string> users_of(const std::string& node);
 
 // A symbolic link to a device, where the user wants to find it; none for an empty path.

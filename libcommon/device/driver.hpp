@@ -33,6 +33,9 @@ struct DeviceOptions {
   // Called once, in a thread of the device's, when it ended: by detach(), or because somebody
   // unmounted it.
   std::function<void()> on_ended;
+  // Called in such a thread when the last one who had the file open has closed it (fuse). Without it, the
+  // kernel need not tell who opens and closes.
+  std::function<void()> on_unused;
 };
 
 struct DeviceCounters {

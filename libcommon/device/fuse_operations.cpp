@@ -88,6 +88,7 @@ void FuseOperations::init(void* userdata, fuse_conn_info* connection) {
   // MiB reads slower. No writeback cache: the kernel would let the file grow.
   connection->want = connection->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
                                             FUSE_CAP_NO_OPEN_SUPPORT);
+  if (server.options_.on_unused) connection->want &= ~unsigned{FUSE_CAP_NO_OPEN_SUPPORT};
   server.no_open_ = connection->want & FUSE_CAP_NO_OPEN_SUPPORT;
   connection->max_write = 1 * MiB;
   connection->max_readahead = 16 * MiB;  // only a limit; the device's own setting decides
@@ -132,8 +133,16 @@ void FuseOperations::setattr(fuse_req_t request, fuse_ino_t node, struct stat* w
 // the kernel has cached stays valid from one open to the next.
 void FuseOperations::open(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
   if (server_of(request).no_open_) return void(fuse_reply_err(request, ENOSYS));
+  ++server_of(request).opens_;
   file->keep_cache = 1;
   fuse_reply_open(request, file);
+}
+
+void FuseOperations::release(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
+  FuseServer& server = server_of(request);
+  const bool last = --server.opens_ == 0;
+  fuse_reply_err(request, 0);
+  if (last && server.options_.on_unused) server.options_.on_unused();
 }
 
 void FuseOperations::read(fuse_req_t request, fuse_ino_t, size_t size, off_t at, fuse_file_info*) {
@@ -159,7 +168,8 @@ void FuseOperations::read(fuse_req_t request, fuse_ino_t, size_t size, off_t at,
 
 void FuseOperations::write(fuse_req_t request, fuse_ino_t, const char* data, size_t size, off_t at,
                            fuse_file_info*) {
-  dispatch(request, [=](FuseServer& server) {
+  FuseServer& server = server_of(request);
+  dispatch(request, [=, &server](FuseServer&) {
     const std::uint64_t offset = static_cast<std::uint64_t>(at);
     const std::uint64_t end = server.backend_.size();
     // Like a block device: as much as there is room for, then ENOSPC.
@@ -180,6 +190,19 @@ void FuseOperations::write(fuse_req_t request, fuse_ino_t, const char* data, siz
     server.modified_ = ::time(nullptr);
     fuse_reply_write(request, length);
   });
+  forget_cut_page(server, static_cast<std::uint64_t>(at) + size);
+}
+
+// After a write that ended past the end, in a page of which only a part is in the file: Linux then takes its copy of
+// the page for wrong, but leaves it mapped, so what a mapping changes there would be lost with the next read. To
+// forget the page writes it out first, for which another thread listens.
+void FuseOperations::forget_cut_page(FuseServer& server, std::uint64_t written) noexcept {
+  static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::uint64_t end = server.backend_.size();
+  if (written <= end || end % page == 0) return;
+  const FuseServer::Waiting waiting(server);
+  fuse_lowlevel_notify_inval_inode(server.session_, FUSE_ROOT_ID,
+                                   static_cast<off_t>(end / page * page), static_cast<off_t>(page));
 }
 
 void FuseOperations::fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
@@ -243,6 +266,7 @@ const fuse_lowlevel_ops& FuseOperations::table() {
     table.getattr = getattr;
     table.setattr = setattr;
     table.open = open;
+    table.release = release;
     table.read = read;
     table.write = write;
     table.fsync = fsync;

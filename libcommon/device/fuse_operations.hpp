@@ -10,6 +10,8 @@
 
 namespace r3 {
 
+class FuseServer;
+
 struct FuseOperations {
   static const fuse_lowlevel_ops& table();
   // Where the calling thread puts what it reads; page-aligned, as long as the longest request.
@@ -19,12 +21,16 @@ struct FuseOperations {
   static void getattr(fuse_req_t, fuse_ino_t, fuse_file_info*);
   static void setattr(fuse_req_t, fuse_ino_t, struct stat*, int what, fuse_file_info*);
   static void open(fuse_req_t, fuse_ino_t, fuse_file_info*);
+  static void release(fuse_req_t, fuse_ino_t, fuse_file_info*);
   static void read(fuse_req_t, fuse_ino_t, size_t, off_t, fuse_file_info*);
   static void write(fuse_req_t, fuse_ino_t, const char*, size_t, off_t, fuse_file_info*);
   static void fsync(fuse_req_t, fuse_ino_t, int, fuse_file_info*);
   static void fallocate(fuse_req_t, fuse_ino_t, int mode, off_t, off_t, fuse_file_info*);
   static void lseek(fuse_req_t, fuse_ino_t, off_t, int whence, fuse_file_info*);
   static void statfs(fuse_req_t, fuse_ino_t);
+
+ private:
+  static void forget_cut_page(FuseServer& server, std::uint64_t written) noexcept;
 };
 
 }  // namespace r3

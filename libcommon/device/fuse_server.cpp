@@ -74,8 +74,20 @@ FuseServer::FuseServer(Backend& backend, const DeviceOptions& options)
 FuseServer::~FuseServer() {
   interrupt();
   if (!session_) return;
-  fuse_session_unmount(session_);  // has been done; but libfuse keeps a copy of the path until then
+  sever();
+  fuse_session_unmount(session_);
   fuse_session_destroy(session_);
+}
+
+// Ends the connection, if it goes on. Libfuse frees its copy of the path only by unmounting what is there, which
+// may be another one's mount by now; by a pipe that nobody reads in the place of /dev/fuse it is told that this
+// has been done.
+void FuseServer::sever() noexcept {
+  int ends[2];
+  if (fd_ < 0 || ::pipe2(ends, O_CLOEXEC) != 0) return;
+  ::close(ends[0]);
+  ::dup3(ends[1], fd_, O_CLOEXEC);
+  ::close(ends[1]);
 }
 
 void FuseServer::start(const std::string& path, const std::vector<std::string>& mount_options) {
@@ -154,7 +166,13 @@ void FuseServer::serve(Memory& memory) {
   }
   if (--running_ > 0) return;
   begun_.request();
+  ended_.request();
   if (options_.on_ended) options_.on_ended();
+}
+
+bool FuseServer::wait_until_ended(std::chrono::steady_clock::time_point then) const {
+  const auto left = then - std::chrono::steady_clock::now();
+  return ended_.wait_for(std::max(std::chrono::ceil<std::chrono::milliseconds>(left), {}));
 }
 
 void FuseServer::join() {

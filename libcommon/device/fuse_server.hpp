@@ -39,7 +39,8 @@ class FuseServer {
   void start(const std::string& path, const std::vector<std::string>& mount_options);
   // Waits until the kernel and this server have agreed on what they can do. Throws if they cannot.
   void wait_until_agreed();
-  // Waits until the kernel has ended the connection.
+  // Waits until the kernel has ended the connection; false if it has not by then.
+  bool wait_until_ended(std::chrono::steady_clock::time_point then) const;
   void join();
   // Ends the threads, though the connection may go on.
   void interrupt() noexcept;
@@ -58,6 +59,7 @@ class FuseServer {
   void serve(Memory& memory);
   void spawn_server();
   void add_server();
+  void sever() noexcept;
 
   Backend& backend_;
   const DeviceOptions options_;
@@ -69,6 +71,7 @@ class FuseServer {
   std::atomic<bool> leaving_{false};
   std::atomic<bool> agreed_{false};
   Stop begun_;  // agreed, or all threads have ended
+  Stop ended_;  // all threads have
   std::mutex threads_mutex_;
   std::vector<pthread_t> threads_;  // guarded by threads_mutex_; those that run
 
@@ -77,7 +80,8 @@ class FuseServer {
   std::atomic<std::time_t> modified_;
   std::mutex flush_mutex_;  // held until it is known how a flush ended
   std::atomic<bool> unflushed_{false};
-  std::atomic<bool> no_open_{false};  // the kernel need not tell about open and close
+  std::atomic<std::uint64_t> opens_{0};  // if the kernel tells
+  std::atomic<bool> no_open_{false};     // the kernel need not tell about open and close
 
   std::atomic<std::uint64_t> reads_{0}, read_bytes_{0}, writes_{0}, written_bytes_{0};
   std::atomic<std::uint64_t> waiting_{0}, lost_bytes_{0}, progress_{0};

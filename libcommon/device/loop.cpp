@@ -17,16 +17,20 @@
 #include "libcommon/device/block_node.hpp"
 #include "libcommon/device/fuse.hpp"
 #include "libcommon/device/loop_directory.hpp"
+#include "libcommon/device/mount_point.hpp"
+#include "libcommon/device/mounts.hpp"
 #include "libcommon/device/own_device.hpp"
 #include "libcommon/device/watchdog.hpp"
 
 namespace r3 {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // One bound /dev/loopN.
 class Loop {
  public:
-  Loop(const std::string& file, const DeviceOptions& options, std::uint32_t block_size) {
+  Loop(const std::string& file, const DeviceOptions& options, std::uint32_t block_size) : file_(file) {
     loop_config config{};
     config.block_size = block_size;
     config.info.lo_flags = LO_FLAGS_DIRECT_IO;
@@ -51,15 +55,17 @@ class Loop {
   const std::string& node() const { return node_; }
   const BlockNode& shown() const { return *shown_; }
 
+  // False if somebody has detached it; the number may be another one's since.
+  bool is_ours() const { return backing_of(node_) == file_; }
+
   // Unbinds it: at once if nobody has it open, else when the last one closes it.
   void release() noexcept {
     if (released_) return;
     released_ = true;
+    if (is_attached(node_) && !is_ours()) return;
     shown_->give_back();
-    unbind_loop(node_);
+    if (is_ours()) unbind_loop(node_);
   }
-
-  bool gone() const { return !is_attached(node_); }
 
  private:
   int bind(const std::string& file, int flags, loop_config& config, std::string& failed) {
@@ -82,6 +88,7 @@ class Loop {
     }
   }
 
+  const std::string file_;
   std::string node_;
   std::optional<BlockNode> shown_;
   bool released_ = false;
@@ -90,17 +97,18 @@ class Loop {
 class LoopDevice : public Device {
  public:
   LoopDevice(Backend& backend, const DeviceOptions& options)
-      : backend_(backend), options_(options), file_(attach_fuse(backend, below(options))),
-        loop_(file_->path(), options, sector_size(backend)),
-        link_(options.path, loop_.node()) {}
+      : backend_(backend), options_(options),
+        path_(options.path.empty() ? "" : resolve_directory(options.path)),
+        sector_size_(sector_size(backend)), file_(attach_fuse_file(backend, below(options))),
+        loop_(file_->path(), options, sector_size_), link_(path_, loop_.node()) {
+    if (path_.empty()) path_ = loop_.node();
+  }
 
   ~LoopDevice() override {
     if (!detached_) backend_.abandon();
   }
 
-  const std::string& path() const override {
-    return options_.path.empty() ? loop_.node() : options_.path;
-  }
+  const std::string& path() const override { return path_; }
   const char* driver() const override { return "loop"; }
   DeviceCounters counters() const override { return file_->counters(); }
 
@@ -110,18 +118,24 @@ class LoopDevice : public Device {
   }
 
   void detach() override {
+    const auto then = Clock::now() + options_.grace;
     int error = 0;
-    bool unused = false;
+    bool unused = true;
     {
       const Watchdog watchdog(options_.grace, [this] { return counters().progress + waits_; },
                               [this] { give_up(backend_, options_.grace); });
-      error = sync_own_device(loop_.node());
-      unused = loop_.shown().wait_until_unused(options_.grace, [this] { ++waits_; });
+      if (loop_.is_ours()) error = sync_own_device(loop_.node());
+      unused = !loop_.is_ours() ||
+               loop_.shown().wait_until_unused(options_.grace, [this] { ++waits_; });
       if (!unused) sync_own_device(loop_.node());
       loop_.release();
-      wait_until_gone();
+      unused &= wait_until_gone(then);
     }
-    file_->detach();
+    try {
+      file_->detach_by(then);
+    } catch (const std::system_error&) {
+      if (unused) throw;
+    }
     detached_ = true;
     if (error != 0) fail(error, loop_.node() + ": what was written last may be lost");
     if (!unused) fail(EBUSY, loop_.node() + ": taken away from those who used it");
@@ -134,6 +148,7 @@ class LoopDevice : public Device {
     options.mode = 0600;
     options.owner.reset();
     options.group.reset();
+    options.on_unused = options.on_ended;  // somebody has detached the loop device
     return options;
   }
 
@@ -142,10 +157,18 @@ class LoopDevice : public Device {
     return kSectorSize;
   }
 
-  void wait_until_gone() {
-    const auto deadline = std::chrono::steady_clock::now() + options_.grace;
-    while (!loop_.gone() && std::chrono::steady_clock::now() < deadline)
+  // The last one who has it open keeps it bound.
+  bool wait_until_gone(Clock::time_point then) {
+    const auto patience = Clock::now() + std::chrono::milliseconds(500);
+    for (bool said = false; loop_.is_ours(); ++waits_) {
+      if (Clock::now() >= then) return false;
+      if (!said && Clock::now() >= patience) {
+        log_warning(loop_.node() + " is in use" + by(users_of(loop_.node())) + ": waiting for it");
+        said = true;
+      }
       pause_.wait_for(std::chrono::milliseconds(10));
+    }
+    return true;
   }
 
   Backend& backend_;
@@ -153,7 +176,9 @@ class LoopDevice : public Device {
   std::atomic<std::uint64_t> waits_{0};
   bool detached_ = false;
   LoopDirectory directory_;
-  std::unique_ptr<Device> file_;
+  std::string path_;
+  const std::uint32_t sector_size_;
+  std::unique_ptr<FuseFile> file_;
   Loop loop_;
   DeviceLink link_;
   Stop pause_;

@@ -36,9 +36,8 @@ Fd lock_directory(const std::string& path) {
 void unbind_all(const std::string& file) {
   std::error_code none;
   for (const auto& block : fs::directory_iterator("/sys/block", none)) {
-    std::ifstream backing(block.path() / "loop/backing_file");
-    if (std::string line; std::getline(backing, line) && line == file)
-      unbind_loop("/dev/" + block.path().filename().string());
+    const std::string node = "/dev/" + block.path().filename().string();
+    if (backing_of(node) == file) unbind_loop(node);
   }
 }
 
@@ -60,6 +59,13 @@ void clean_all() {
 }
 
 }  // namespace
+
+std::string backing_of(const std::string& node) {
+  std::ifstream backing("/sys/block/" + fs::path(node).filename().string() + "/loop/backing_file");
+  std::string line;
+  std::getline(backing, line);
+  return line;
+}
 
 void unbind_loop(const std::string& node) noexcept {
   run_apart([&node] {

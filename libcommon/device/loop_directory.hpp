@@ -27,6 +27,9 @@ class LoopDirectory {
   Fd lock_;
 };
 
+// The file that the loop device `node` shows; empty if none.
+std::string backing_of(const std::string& node);
+
 // Unbinds the loop device `node`: at once if nobody has it open, else when the last one closes it.
 // Apart, because closing it waits for the file below.
 void unbind_loop(const std::string& node) noexcept;

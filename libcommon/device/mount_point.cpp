@@ -3,21 +3,21 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
+#include "libcommon/base/apart.hpp"
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/fd.hpp"
 #include "libcommon/device/mounts.hpp"
 
 namespace r3 {
-namespace {
 
-// Resolves the directory only: the last component may be missing, or a mount that answers nothing.
-std::string absolute(const std::string& path) {
+std::string resolve_directory(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path given(path);
   if (!given.has_filename()) fail(EISDIR, path);
@@ -27,25 +27,34 @@ std::string absolute(const std::string& path) {
   return directory / given.filename();
 }
 
+namespace {
+
 std::string make_file() {
   std::string path = runtime_directory() + "/r3-XXXXXX";
   Fd(check(::mkostemp(path.data(), O_CLOEXEC), path));
   return path;
 }
 
-// Whether the server of a mount has gone. The kernel would answer a plain stat() from what it
-// remembers.
-bool is_dead(const std::string& path) {
-  struct statx status{};
-  return ::statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) != 0 &&
-         errno == ENOTCONN;
+// Whether the server of a mount has gone. The kernel would answer a plain stat() from what it remembers; and
+// only its owner hears that the server has gone, so root asks as that user, apart.
+bool is_dead(const Mount& mount) {
+  const int answer = run_apart([&mount] {
+    if (::geteuid() == 0 && (::syscall(SYS_setresgid, mount.group, mount.group, mount.group) != 0 ||
+                             ::syscall(SYS_setresuid, mount.user, mount.user, mount.user) != 0))
+      return errno;
+    struct statx status{};
+    return ::statx(AT_FDCWD, mount.path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) == 0
+               ? 0
+               : errno;
+  });
+  return answer == ENOTCONN;
 }
 
 // A dead mount of ours is removed: nobody can lose anything by it. Any other is refused.
 void make_unmounted(const std::string& path) {
   for (const Mount& mount : read_mounts()) {
     if (mount.path != path) continue;
-    if (mount.type != kFuseType || !is_dead(path))
+    if (mount.type != kFuseType || !is_dead(mount))
       fail(EBUSY, path + ": a " + mount.type + " file system is mounted there");
     unmount_by_force(path);
   }
@@ -63,7 +72,7 @@ std::string runtime_directory() {
 }
 
 MountPoint::MountPoint(const std::string& path, bool force) : made_(path.empty()) {
-  path_ = made_ ? make_file() : absolute(path);
+  path_ = made_ ? make_file() : resolve_directory(path);
   make_unmounted(path_);
   struct stat status{};
   if (::stat(path_.c_str(), &status) != 0) {
@@ -81,8 +90,9 @@ MountPoint::MountPoint(const std::string& path, bool force) : made_(path.empty()
 
 MountPoint::~MountPoint() {
   struct stat status{};
-  if (!made_ || ::lstat(path_.c_str(), &status) != 0) return;
-  if (S_ISREG(status.st_mode) && status.st_size == 0) ::unlink(path_.c_str());
+  const std::string& path = now_.empty() ? path_ : now_;
+  if (!made_ || ::lstat(path.c_str(), &status) != 0) return;
+  if (S_ISREG(status.st_mode) && status.st_size == 0) ::unlink(path.c_str());
 }
 
 }  // namespace r3

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 namespace r3 {
 
@@ -13,6 +14,10 @@ inline constexpr char kFuseType[] = "fuse.r3";
 // A directory of this user's for what tools make at run time: $XDG_RUNTIME_DIR, /run/r3tools
 // (root), $TMPDIR, /tmp: the first that can be written.
 std::string runtime_directory();
+
+// Absolute, with the symbolic links of the directories resolved; the last component may be missing, or a mount
+// that answers nothing. Throws EISDIR if the path ends with a slash.
+std::string resolve_directory(const std::string& path);
 
 class MountPoint {
  public:
@@ -26,9 +31,12 @@ class MountPoint {
 
   // Absolute, without symbolic links.
   const std::string& path() const { return path_; }
+  // A directory above it got another name: where the file is to be removed.
+  void follow(std::string path) { now_ = std::move(path); }
 
  private:
   std::string path_;
+  std::string now_;
   bool made_ = false;
 };
 

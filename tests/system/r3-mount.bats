@@ -147,6 +147,37 @@ END
   [ "$(inode_size disk)" = 1048576 ]
 }
 
+@test "a write past the end in the last page does not part a mapping from the file" {
+  truncate -s 3000320 below
+  mount_region "file:$PWD/below" disk
+  python3 - disk <<'END'
+import ctypes, mmap, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+size = os.fstat(fd).st_size
+m = mmap.mmap(fd, size)
+last_page = (ctypes.addressof(ctypes.c_char.from_buffer(m)) + size - 1) // 4096
+def is_mapped():
+    with open("/proc/self/pagemap", "rb") as pages:
+        pages.seek(8 * last_page)
+        return pages.read(8)[7] & 0x80
+for number in range(1, 20):
+    m[-4:] = b"\0\0\0%c" % number
+    m.flush()
+    try:
+        os.pwrite(fd, b"x" * number, size)
+        sys.exit("a write past the end")
+    except OSError:
+        pass
+    end = time.monotonic() + 10
+    while is_mapped():  # what the server does about it comes a moment after the answer
+        assert time.monotonic() < end, "the page is still mapped"
+    m[-4:] = b"last"
+    assert os.pread(fd, 4, size - 4) == b"last", number
+END
+  stop_server
+  [ "$(tail -c 4 below)" = last ]
+}
+
 @test "--read-only refuses every write" {
   printf 'hello' >below
   mount_region --read-only "file:$PWD/below" disk
@@ -233,6 +264,65 @@ END
   exec 5<&-
 }
 
+# holds FILE: a process that has it open, and one that only has it mapped, with changed pages.
+hold() {
+  python3 - "$1" 3>&- <<'END' &
+import mmap, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(fd, 0)
+m[0:4] = b"late"
+if os.fork() == 0:
+    os.close(fd)
+open("held", "a").write("x")
+time.sleep(60)
+END
+  holder=$!
+  both() { [ "$(cat held 2>/dev/null)" = xx ]; }
+  eventually both
+}
+let_go() {
+  pkill -KILL -P "$holder" || true
+  kill -KILL "$holder"
+  wait "$holder" || true
+}
+
+@test "somebody else unmounts it lazily: who has it open is named, waited for, and loses nothing" {
+  truncate -s 64K below
+  mount_region --grace 1s "file:$PWD/below" disk
+  hold disk
+  umount -l disk
+  kill -TERM "$server_pid"
+  eventually grep -q "is in use by python3.*python3.*: waiting" "$server_err"
+  let_go
+  stop_server
+  [ "$server_status" = 0 ]
+  [ "$(head -c 4 below)" = late ]
+}
+
+@test "somebody else unmounts it lazily: who does not let go loses it, but not what was written" {
+  truncate -s 64K below
+  mount_region --grace 200ms "file:$PWD/below" disk
+  hold disk
+  umount -l disk
+  mount_pid=$server_pid mount_err=$server_err
+  mount_region memory:4K disk # another mount at the same path is not ours to take away
+  stop_server "$mount_pid"
+  let_go
+  [ "$server_status" = 1 ]
+  grep -q "taken away" "$mount_err"
+  [ "$(head -c 4 below)" = late ]
+  [ "$(inode_size disk)" = 4096 ]
+}
+
+@test "a directory above it gets another name: it ends as before" {
+  mkdir old
+  mount_region memory:4K old/disk
+  mv old new
+  stop_server
+  [ "$server_status" = 0 ]
+  [ ! -e new/disk ]
+}
+
 @test "after kill -9 the next start cleans the dead mount point" {
   mount_region memory:4K disk
   kill -KILL "$server_pid"
@@ -284,6 +374,35 @@ exec_as_nobody() {
   kill "$(cat pid)"
   [[ $output == *"in use by sleep"*"taken away"* ]]
   [ ! -e disk ]
+}
+
+@test "an ordinary user's mount ends though a directory got another name, and fusermount3 is not in PATH" {
+  need fusermount3 command -v fusermount3
+  chmod 755 .. ../..
+  chmod 777 .
+  run -0 as_nobody sh -c 'mkdir old && PATH=/nowhere "$1" --direct memory:1M old/disk --run /bin/mv old new' sh "$BIN/r3-mount"
+  [ ! -e new/disk ]
+}
+
+@test "root cleans the dead mount of a user, and leaves a live one alone" {
+  need fusermount3 command -v fusermount3
+  chmod 755 .. ../..
+  chmod 777 .
+  mknod -m 666 fuse-node c 10 229
+  cat >test.sh <<'END'
+mount --bind fuse-node /dev/fuse
+setpriv --reuid nobody --regid nogroup --clear-groups "$BIN/r3-mount" --direct memory:1M disk 9>&- >out &
+until [ -s out ]; do sleep 0.02; done
+"$BIN/r3-mount" --direct memory:4K disk 2>live && exit 1
+grep -q "is mounted there" live || exit 1
+# Its helper, which would clean up, is killed first.
+for helper in $(pgrep -x fusermount3); do [ "$(readlink /proc/$helper/ns/mnt)" != "$(readlink /proc/self/ns/mnt)" ] || kill -KILL "$helper"; done
+kill -KILL $!
+wait
+"$BIN/r3-mount" --direct memory:4K disk --run stat -c %s disk
+END
+  run -0 unshare -m --propagation private bash test.sh
+  [ "${lines[-1]}" = 4096 ]
 }
 
 @test "status and flush on the control socket" {
@@ -342,8 +461,8 @@ exec_as_nobody() {
   mount_region --driver loop memory:1536 link
   [ "$(blockdev --getss link)" = 512 ]
   [ "$(blockdev --getsize64 link)" = 1536 ]
-  run -1 "$BIN/r3-mount" --direct --driver loop memory:1000
-  [[ $output == *"1000 bytes"* ]]
+  run -2 "$BIN/r3-mount" --direct --driver loop memory:1000
+  [[ $output == *"--driver: the region has 1000 bytes; a block device has a multiple of 512, and not 0" ]]
 }
 
 @test "loop: mode and owner of the node, and as they were afterwards; read-only" {
@@ -368,6 +487,54 @@ exec_as_nobody() {
   umount fs
   stop_server
   [ "$server_status" = 0 ]
+}
+
+@test "loop: who has it open is named and waited for once, then loses it" {
+  need_loop
+  mount_region --driver loop --grace 700ms memory:16M link
+  exec 5<./link
+  STOP_PATIENCE=10 stop_server
+  [ "$server_status" = 1 ]
+  [ "$(grep -c "in use by bash.*: waiting" "$server_err")" = 1 ]
+  grep -q "taken away from those who used it" "$server_err"
+  exec 5<&-
+}
+
+@test "loop: swap is named" {
+  need_loop
+  mount_region --driver loop memory:16M link
+  mkswap -q link
+  swapon link || skip "needs swap"
+  kill -TERM "$server_pid"
+  eventually grep -q "in use.*swap.*: waiting" "$server_err" || { swapoff "$(readlink link)"; return 1; }
+  swapoff "$(readlink link)"
+  stop_server
+  [ "$server_status" = 0 ]
+}
+
+@test "loop: somebody else detaches it: the tool ends with 0, and leaves the next user of the number alone" {
+  need_loop
+  truncate -s 1M other
+  mount_region --driver loop memory:16M link
+  node=$(readlink link)
+  kill -STOP "$server_pid" # it must not be fast enough
+  losetup -d "$node" &
+  detaching=$!
+  for i in {1..100}; do kill -CONT "$server_pid"; [ -e "/sys/block/$(basename "$node")/loop" ] || break; sleep 0.02; done
+  wait "$detaching"
+  losetup "$node" other
+  eventually gone "$server_pid"
+  stop_server
+  [ "$server_status" = 0 ]
+  [ "$(losetup -nO BACK-FILE "$node")" = "$PWD/other" ]
+  losetup -d "$node"
+  [ ! -L link ]
+}
+
+@test "loop: a relative path is passed on as an absolute one" {
+  need_loop
+  run -0 "$BIN/r3-mount" --direct --driver loop memory:1M link --run sh -c 'cd / && blockdev --getsize64 "$R3_PATH"'
+  [ "${lines[*]}" = "$PWD/link 1048576" ]
 }
 
 # Another project's NBD server, on $PWD/nbd.

@@ -43,7 +43,7 @@ TEST(Mounts, ReadsTheKernelsTable) {
   const auto mounts = parse_mounts(
       "36 35 98:0 / / rw,noatime master:1 - ext4 /dev/root rw\n"
       "40 36 7:3 / /mnt/with\\040space\\134 rw shared:1 propagate_from:2 - xfs /dev/loop3 rw\n"
-      "41 36 0:55 / /tmp/f rw - fuse.r3 r3 rw,user_id=0\n");
+      "41 36 0:55 / /tmp/f rw - fuse.r3 r3 rw,user_id=5,group_id=6,allow_other\n");
   ASSERT_EQ(mounts.size(), 3u);
   EXPECT_EQ(mounts[0].path, "/");
   EXPECT_EQ(mounts[1].path, "/mnt/with space\\");
@@ -52,6 +52,9 @@ TEST(Mounts, ReadsTheKernelsTable) {
   EXPECT_EQ(mounts[1].type, "xfs");
   EXPECT_EQ(mounts[2].type, kFuseType);
   EXPECT_EQ(mounts[2].source, "r3");
+  EXPECT_EQ(mounts[2].id, 41u);
+  EXPECT_EQ(mounts[2].user, 5u);
+  EXPECT_EQ(mounts[2].group, 6u);
 }
 
 TEST(Mounts, LeavesOutWhatMakesNoSense) {
