@@ -64,7 +64,7 @@ endif
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all aids replays check test run-tests demo bench fuzz completions install clean
+.PHONY: all aids replays check test run-tests demo bench fuzz completions install uninstall clean
 
 all: $(binaries) $(helpers)
 	@$(foreach r,$(filter-out $(regions),$(all_regions)),echo "region-$(r) is left out: it needs libseccomp $(needs_$(r))";)
@@ -174,6 +174,15 @@ install: all
 	for d in $(header_dirs); do install -d $(DESTDIR)$(INCLUDEDIR)/libcommon/$$d && \
 	  install -m 644 libcommon/$$d/*.hpp $(DESTDIR)$(INCLUDEDIR)/libcommon/$$d || exit 1; done
 	install -m 644 libcommon/device/*.h $(DESTDIR)$(INCLUDEDIR)/libcommon/device
+
+# Takes away what install of the same version has put there.
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(tools)) $(DESTDIR)$(LIBDIR)/libr3common.a
+	rm -f $(foreach s,1 7,$(patsubst man/%,$(DESTDIR)$(MANDIR)/man$(s)/%,$(wildcard man/*.$(s))))
+	rm -f $(patsubst completions/bash/%,$(DESTDIR)$(BASHCOMPDIR)/%,$(wildcard completions/bash/*)) \
+	  $(patsubst completions/zsh/%,$(DESTDIR)$(ZSHCOMPDIR)/%,$(wildcard completions/zsh/*)) \
+	  $(patsubst completions/fish/%,$(DESTDIR)$(FISHCOMPDIR)/%,$(wildcard completions/fish/*))
+	rm -rf $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBEXECDIR)
 
 clean:
 	rm -rf build build-*

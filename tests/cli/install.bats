@@ -19,6 +19,15 @@ load ../helper
   grep -qx "ExecStart=@/usr/bin/nbd-attach @nbd-attach .*" "$dest/usr/lib/systemd/system/nbd-attach@.service"
 }
 
+@test "uninstall: takes every file away again, and no other" {
+  local dest=$BATS_TEST_TMPDIR/dest
+  make -C "$ROOT" --no-print-directory install DESTDIR="$dest" PREFIX=/usr BUILD="$BIN" >/dev/null
+  (($(find "$dest" -type f | wc -l) > 50))
+  touch "$dest/usr/bin/other"
+  make -C "$ROOT" --no-print-directory uninstall DESTDIR="$dest" PREFIX=/usr BUILD="$BIN"
+  [[ $(find "$dest" ! -type d) == "$dest/usr/bin/other" ]]
+}
+
 @test "install: a program is built against the installed headers and library" {
   local dest=$BATS_TEST_TMPDIR/dest
   make -C "$ROOT" --no-print-directory install DESTDIR="$dest" PREFIX=/usr BUILD="$BIN" >/dev/null
