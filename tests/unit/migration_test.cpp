@@ -8,6 +8,7 @@
 #include "libcommon/net/seeder.hpp"
 #include "libcommon/storage/leeched.hpp"
 #include "libcommon/storage/memory.hpp"
+#include "libcommon/storage/pull_order.hpp"
 #include "tests/unit/backend_suite.hpp"
 #include "tests/unit/r3_host.hpp"
 
