@@ -66,14 +66,18 @@ class FakeKernel {
     return header.unique;
   }
 
+  // The next reply; what the server only tells the kernel (unique 0) is passed over.
   Answer receive() {
-    std::vector<std::byte> packet(2 << 20);
-    packet.resize(static_cast<std::size_t>(
-        check(::recv(kernel_.get(), packet.data(), packet.size(), 0), "receive")));
-    fuse_out_header header{};
-    if (packet.size() < sizeof header) fail(EPROTO, "the server has gone");
-    std::memcpy(&header, packet.data(), sizeof header);
-    return {-header.error, header.unique, {packet.begin() + sizeof header, packet.end()}};
+    for (;;) {
+      std::vector<std::byte> packet(2 << 20);
+      packet.resize(static_cast<std::size_t>(
+          check(::recv(kernel_.get(), packet.data(), packet.size(), 0), "receive")));
+      fuse_out_header header{};
+      if (packet.size() < sizeof header) fail(EPROTO, "the server has gone");
+      std::memcpy(&header, packet.data(), sizeof header);
+      if (header.unique == 0) continue;
+      return {-header.error, header.unique, {packet.begin() + sizeof header, packet.end()}};
+    }
   }
 
   template <class Struct>

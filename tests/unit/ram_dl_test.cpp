@@ -148,7 +148,7 @@ TEST(Mirror, NoWrongByteWhileTheRemoteComesAndGoes) {
     threads.emplace_back([&, t] {
       std::minstd_rand random(t + 1);
       std::vector<unsigned char> holds(kPages, 0);
-      for (unsigned n = 0; n < kRounds; ++n) {
+      for (unsigned n = 0; n < kRounds || world.opened < 4; ++n) {
         const unsigned page = static_cast<unsigned>(random() % kPages);
         const std::uint64_t offset = (page * kThreads + t) * kPage;
         if (random() % 2 == 0) {
@@ -264,6 +264,8 @@ TEST(Record, OneForEachRegionAndWhatIsLeftIsFound) {
     EXPECT_EQ(error_of([&] { Record("region", directory.path()); }), EBUSY);
     Record other("another", directory.path());
     EXPECT_TRUE(Record::left_behind(directory.path()).empty());
+    EXPECT_EQ(Record::living_with("abc", directory.path()), std::to_string(::getpid()));
+    EXPECT_EQ(Record::living_with("abd", directory.path()), "");
     other.remove();
   }
   const auto left = Record::left_behind(directory.path());

@@ -106,17 +106,23 @@ void DirectFile::read_at(Bytes into, std::uint64_t offset) {
 
 void DirectFile::write_at(ConstBytes from, std::uint64_t offset) {
   check_write_range(size_, offset, from.size());
-  if (aligned(from.data(), offset, from.size())) return pwrite_full(file_.get(), from, offset, path_);
+  if (aligned(from.data(), offset, from.size())) {
+    const std::shared_lock together(whole_);
+    return pwrite_full(file_.get(), from, offset, path_);
+  }
   const Loan loan(*this);
   while (!from.empty()) {
     const auto begin = round_down(offset, kAlign);
     const auto end = std::min(round_up(offset + from.size(), kAlign), begin + kBuffer);
     const auto part = std::min<std::uint64_t>(from.size(), end - offset);
     const Bytes buffer = loan.first(end - begin);
-    std::unique_lock alone(partial_, std::defer_lock);
+    std::shared_lock together(whole_, std::defer_lock);
+    std::unique_lock alone(whole_, std::defer_lock);
     if (part < buffer.size()) {
       alone.lock();
       fetch(buffer, begin);
+    } else {
+      together.lock();
     }
     std::memcpy(buffer.data() + (offset - begin), from.data(), part);
     pwrite_full(file_.get(), buffer, begin, path_);

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,7 @@ class DirectFile : public Backend {
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<Bytes> free_;   // guarded by mutex_
-  std::mutex partial_;        // one read-modify-write of blocks at a time
+  std::shared_mutex whole_;   // alone: who writes back a block of which it changed a part
 };
 
 }  // namespace r3

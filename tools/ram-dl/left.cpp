@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/ram-dl/left.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <memory>
+#include <thread>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/fd.hpp"
@@ -40,16 +44,30 @@ std::uint64_t size_of(const std::string& path) {
   return parse_number(text, UINT64_MAX / kSector) * kSector;
 }
 
+// Even pages that are lost count for their control groups when swapoff comes upon them.
+int swap_off(const std::string& path, SwapUsher& usher) {
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
+    usher.begin_swap_off(path);
+    const int error = usher.swap_off_result(kPatience).value_or(ETIMEDOUT);
+    if (!for_want_of_memory(error) || std::chrono::steady_clock::now() > end) return error;
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
+}
+
 void end_swap(const SwapUse& swap, SwapUsher& usher) {
-  usher.begin_swap_off(swap.path);
-  const auto result = usher.swap_off_result(kPatience);
-  if (!result) fail(ETIMEDOUT, "swapoff " + swap.path);
-  if (*result != 0) fail(*result, "swapoff " + swap.path);
+  if (const int error = swap_off(swap.path, usher); error != 0)
+    leave_as_killed("swapoff " + swap.path + ": " + std::strerror(error));
   log_warning(swap.path + ": was left by a killed process, and is ended; " + format_size(swap.used) +
               " of programs' memory were lost with it");
 }
 
 }  // namespace
+
+void leave_as_killed(const std::string& why) {
+  log_error(why);
+  ::_exit(kFailed);
+}
 
 // A device without its process lets everybody wait, swapoff too, and one that was stopped cannot even be named to
 // swapoff any more: so it is taken over, and answers with errors until it is no longer swap.

@@ -76,12 +76,14 @@ int swap(Tool& tool, DlOptions& o, SwapUsher& usher) {
   const std::string me = name_of_machine();
   Record record(o.region);
   const bool left = find_swap(read_swaps(), record.device()).has_value();
+  if (!left) record.set_device("", "");
   report(warnings_for(region_of(o), o), o.strict);
   report(become_resident(o.reserve), o.strict);
   SwapRegion region(o, tool, me, left ? record.uuid() : "");
   if (left && !region.resumed()) clean(record, usher);
   // Before the device is there, whose first page the kernel reads and keeps.
   const std::string uuid = region.resumed() ? record.uuid() : region.claim();
+  if (!region.resumed()) record.set_device("", uuid);
   const auto device = attach(region.backend(), o);
   if (region.resumed() && record.device() != device->path()) clean(record, usher);
   record.set_device(device->path(), uuid);

@@ -63,6 +63,17 @@ std::vector<Record> Record::left_behind(const std::string& directory) {
   return left;
 }
 
+std::string Record::living_with(const std::string& uuid, const std::string& directory) {
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(directory, none)) {
+    Fd file(::open(entry.path().c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+    if (!file.valid() || !is_locked(file)) continue;
+    const Record record(entry.path(), std::move(file));
+    if (record.uuid_ == uuid) return record.pid_;
+  }
+  return {};
+}
+
 void Record::read() {
   std::string text(kLongest, '\0');
   text.resize(pread_full(file_.get(), std::as_writable_bytes(std::span(text)), 0, path_));

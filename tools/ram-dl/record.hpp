@@ -19,6 +19,8 @@ class Record {
   explicit Record(const std::string& region, const std::string& directory = kDirectory);
   // Of those that no living process has.
   static std::vector<Record> left_behind(const std::string& directory = kDirectory);
+  // The process that lives and swaps on the area with this UUID, whatever it calls the region; empty: none.
+  static std::string living_with(const std::string& uuid, const std::string& directory = kDirectory);
   Record(Record&&) = default;
   // Removed by remove() only: what is still swapping is to be found.
   ~Record() = default;

@@ -4,6 +4,7 @@
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
 #include "tools/ram-dl/direct_file.hpp"
+#include "tools/ram-dl/record.hpp"
 #include "tools/ram-dl/swap_area.hpp"
 
 namespace r3 {
@@ -43,7 +44,7 @@ std::vector<std::string> warnings_for(const Region& region, const DlOptions& opt
 }
 
 SwapRegion::SwapRegion(const DlOptions& options, Tool& tool, const std::string& me, const std::string& left)
-    : options_(options), tool_(tool), region_(region_of(options)), me_(me) {
+    : options_(options), tool_(tool), region_(region_of(options)), me_(me), left_(left) {
   try {
     remote_ = open(true);
     check_free(*remote_, options.region);
@@ -94,6 +95,14 @@ std::unique_ptr<Backend> SwapRegion::open(bool first) {
 
 void SwapRegion::check_free(Backend& backend, const std::string& name) const {
   const SwapArea area(backend, name);
+  // Also under another name, where --force is no excuse. Our own record has what was left.
+  if (area.uuid().empty() || area.uuid() == left_) return check_owner(area);
+  if (const std::string other = Record::living_with(area.uuid()); !other.empty())
+    fail(EBUSY, name + ": process " + other + " swaps there already");
+  check_owner(area);
+}
+
+void SwapRegion::check_owner(const SwapArea& area) const {
   if (!options_.force) area.check_free(me_);
 }
 

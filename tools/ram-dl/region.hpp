@@ -10,6 +10,7 @@
 #include "libcommon/cli/tool.hpp"
 #include "tools/ram-dl/mirror.hpp"
 #include "tools/ram-dl/options.hpp"
+#include "tools/ram-dl/swap_area.hpp"
 
 namespace r3 {
 
@@ -34,11 +35,12 @@ class SwapRegion {
   void open_copy(const std::string& left);
   std::unique_ptr<Backend> open(bool first);
   void check_free(Backend& backend, const std::string& name) const;
+  void check_owner(const SwapArea& area) const;
 
   const DlOptions& options_;
   Tool& tool_;
   const Region region_;
-  const std::string me_;
+  const std::string me_, left_;
   std::atomic<bool> connected_{true};
   bool resumed_ = false;
   std::unique_ptr<Backend> remote_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/ram-dl/swapping.hpp"
 
+#include <cstring>
 #include <thread>
 
 #include "libcommon/base/error.hpp"
@@ -8,6 +9,7 @@
 #include "libcommon/base/sizes.hpp"
 #include "libcommon/cli/progress.hpp"
 #include "libcommon/device/watchdog.hpp"
+#include "tools/ram-dl/left.hpp"
 #include "tools/ram-dl/swaps.hpp"
 
 namespace r3 {
@@ -18,8 +20,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kLookEvery{100};
 constexpr milliseconds kRoomEvery{500};
-
-bool for_want_of_memory(int error) { return error == ENOMEM || error == EINTR || error == EOWNERDEAD; }
 
 }  // namespace
 
@@ -67,8 +67,8 @@ void Swapping::end(milliseconds grace, std::function<std::uint64_t()> get_on, st
       const Watchdog watchdog(grace, [&] { return used() + get_on(); }, give_up);
       error = swap_off_once();
     }
-    if (error == 0) break;
-    if (!for_want_of_memory(error)) fail(error, "swapoff " + path_);
+    if (error == 0 || !find_swap(read_swaps(), path_)) break;  // or somebody else has turned it off
+    if (!for_want_of_memory(error)) leave_as_killed("swapoff " + path_ + ": " + std::strerror(error));
     log_warning(path_ + ": memory ran out before all pages were back; tried again");
     std::this_thread::sleep_for(kRoomEvery);
   }

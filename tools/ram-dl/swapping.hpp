@@ -23,7 +23,7 @@ class Swapping {
 
   // Takes all pages back. Waits until the machine has room for them, or somebody calls do_not_wait(); when
   // memory runs out on the way it begins again. `get_on` is a number that changes as the device works: when that
-  // and the pages stand still for `grace`, `give_up` is called, once. Throws if the kernel keeps the swap on.
+  // and the pages stand still for `grace`, `give_up` is called, once. Leaves as if killed if the kernel keeps the swap on.
   void end(std::chrono::milliseconds grace, std::function<std::uint64_t()> get_on, std::function<void()> give_up);
   // Any thread, at any time.
   void do_not_wait() { anyway_ = true; }

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <cerrno>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -14,6 +15,9 @@
 #include "libcommon/base/fd.hpp"
 
 namespace r3 {
+
+// Whether swapoff may succeed when there is more memory.
+inline bool for_want_of_memory(int error) { return error == ENOMEM || error == EINTR || error == EOWNERDEAD; }
 
 class SwapUsher {
  public:
