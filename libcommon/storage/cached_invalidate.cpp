@@ -15,6 +15,7 @@ void CachedChunks::invalidate(const ChunkRun& run) {
       const auto end = std::min(map_.group_end(at), mine.end());
       const std::lock_guard lock(map_.lock_of(at));
       map_.drop_present({at, end - at});
+      map_.forget_absent({at, end - at});
       at = end;
     }
     flights_.end(claim.ticket);

@@ -44,6 +44,8 @@ LeechStore::LeechStore(Backend& local, const std::string& map_path, Begin begin)
     live_ = memory_.data();
   } else {
     open_map(map_path, begin);
+    // What was here may have been written here: nobody is to take the seeder's bytes for it.
+    if (begin == Begin::where_it_was) std::copy_n(live_, words_, dirty_.begin());
   }
 }
 

@@ -42,8 +42,8 @@ class LeechStore : public CacheStore {
   // may become absent.
   void distrust();
 
-  // The errno with which something could not be kept; 0: none.
-  int error() const { return error_; }
+  // The errno with which something could not be kept the last time; 0: none.
+  int write_error() const { return error_; }
 
  private:
   std::vector<std::uint64_t> snapshot() const;
@@ -53,7 +53,7 @@ class LeechStore : public CacheStore {
   Backend& local_;
   ChunkMap* map_ = nullptr;  // whose locks guard the words
   const std::size_t words_;
-  std::vector<std::uint64_t> dirty_;   // of no meaning here: nothing is pushed
+  std::vector<std::uint64_t> dirty_;   // nothing is pushed: what can be had only here
   std::vector<std::uint64_t> memory_;  // without a file
   std::string path_;
   Fd file_;

@@ -43,8 +43,8 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
 }
 
 @test "migration: a leecher whose key may only read cannot move anything" {
-  "$BIN/r3-key" gen seeder.key
-  "$BIN/r3-key" gen leecher.key
+  "$BIN/r3-key" gen -o seeder.key
+  "$BIN/r3-key" gen -o leecher.key
   echo "$("$BIN/r3-key" pub leecher.key) leecher ro *" >peers
   truncate -s 64K a b
   start_server r3-seed --driver none a -l unix:s --key-file seeder.key --peer-keys peers

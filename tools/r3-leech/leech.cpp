@@ -173,8 +173,8 @@ void Leech::update() {
 }
 
 void Leech::check_room() const {
-  if (store_->error() != 0 && leeched_->pulled() && !leeched_->complete())
-    fail(store_->error(), options_.local + ": it cannot be kept here");
+  if (store_->write_error() != 0 && leeched_->pulled() && !leeched_->complete())
+    fail(store_->write_error(), options_.local + ": it cannot be kept here");
 }
 
 bool Leech::move_when_right() {
@@ -282,8 +282,8 @@ bool Leech::wait_until_here() {
     if (tool_.stop().wait_for(kLook)) return false;
     update();
     if (!leeched_->pulled() || Migration::Clock::now() < next_try) continue;
-    if (store_->error() != 0)
-      log_warning(options_.local + ": " + std::generic_category().message(store_->error()) + ": trying again");
+    if (store_->write_error() != 0)
+      log_warning(options_.local + ": " + std::generic_category().message(store_->write_error()) + ": trying again");
     leeched_->look_again();
     next_try = Migration::Clock::now() + kPause;
   }

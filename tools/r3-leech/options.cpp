@@ -11,7 +11,7 @@ void declare_leech(Tool& tool, LeechOptions& o) {
   set.argument("LOCAL", o.local, "the region here that becomes it, of the same size");
   set.argument("PATH", o.device.path, "where the application finds it (default: made and printed)",
                OptionSet::Need::optional);
-  set.text("--driver", "NAME", o.driver, "fuse (a file), loop (a block device), auto (fuse), none");
+  set.text("--driver", "NAME", o.driver, "fuse (a file, default), ublk, nbd, loop (block devices), auto, none");
   set.text("--state", "FILE", o.state, "who owns LOCAL is kept there (default: LOCAL.r3-owner)");
   set.group("When it moves");
   set.text("--finalize", "WHEN", o.finalize, "auto (default): when it costs little; ask: on the control word");

@@ -18,7 +18,7 @@ namespace r3 {
 enum class OnTimeout { cancel, force, postcopy };
 
 struct LeechOptions {
-  std::string remote, local, driver = "auto", state;
+  std::string remote, local, driver = "fuse", state;
   DeviceOptions device;
   RegionOptions open;
   std::string finalize = "auto", on_timeout = "postcopy";

@@ -25,7 +25,7 @@ constexpr About kAbout{
 };
 
 struct Options {
-  std::string region, driver = "auto", state, on_suspend, on_resume, on_stop;
+  std::string region, driver = "fuse", state, on_suspend, on_resume, on_stop;
   std::vector<std::string> listen;
   DeviceOptions device;
   SeedAccess access;
@@ -38,7 +38,7 @@ void declare(Tool& tool, Options& o) {
   set.argument("PATH", o.device.path, "where the application finds them (default: made and printed)",
                OptionSet::Need::optional);
   set.texts("-l,--listen", "ADDR", o.listen, "where leechers connect (tcp://localhost:10833)");
-  set.text("--driver", "NAME", o.driver, "fuse (a file), loop (a block device), auto (fuse), none");
+  set.text("--driver", "NAME", o.driver, "fuse (a file, default), ublk, nbd, loop (block devices), auto, none");
   set.text("--state", "FILE", o.state, "who owns the region is kept there (default: REGION.r3-owner)");
   set.text("--on-suspend", "CMD", o.on_suspend, "stop the application's writes, before it is moved");
   set.text("--on-resume", "CMD", o.on_resume, "let it go on here: it was not moved");
