@@ -31,8 +31,12 @@ using std::chrono::milliseconds;
 constexpr unsigned kMostLinks = 4;
 constexpr std::uint64_t kReadAheadKiB = 4096;
 constexpr std::uint64_t kRequestKiB = 1024;  // longer ones the server would put into a file
-// What waits for the backend is not to be taken for a dead link.
+// What waits for the backend is not to be taken for a dead link: of several links the kernel would close the one
+// with a request that is not answered in time.
 constexpr std::chrono::hours kNeverTimesOut{30 * 24};
+// With one link, and no timeout, the kernel only looks then whether the link of a request was replaced, and sends the
+// request again if so. Nothing else makes it do so: what was on the way when a process was killed would wait for ever.
+constexpr std::uint64_t kLookForReplacedMs = 5000;
 constexpr std::chrono::seconds kUntilAdopted{300};
 constexpr milliseconds kUntilUsable{10'000};
 constexpr milliseconds kLookEvery{2};
@@ -165,7 +169,8 @@ class NbdDriver : public Device {
  public:
   NbdDriver(Backend& backend, const DeviceOptions& options)
       : options_(options), counted_(backend), export_{"", "", &counted_, options.read_only},
-        server_({}, server_options(options)), attached_(settings(), number_of_links()), running_(0) {
+        server_({}, server_options(options)), attached_(settings(), number_of_links(options)), running_(0) {
+    if (may_be_adopted(options)) tune_queue(attached_.node(), "io_timeout", kLookForReplacedMs);
     serve();
     wait_until_usable();
     shown_.emplace(attached_.node(), options);
@@ -201,11 +206,14 @@ class NbdDriver : public Device {
   }
 
  private:
-  static unsigned number_of_links() { return std::clamp(std::thread::hardware_concurrency(), 1U, kMostLinks); }
+  static bool may_be_adopted(const DeviceOptions& options) { return !options.identity.empty(); }
+  static unsigned number_of_links(const DeviceOptions& options) {
+    return may_be_adopted(options) ? 1 : std::clamp(std::thread::hardware_concurrency(), 1U, kMostLinks);
+  }
 
   static NbdServerOptions server_options(const DeviceOptions& options) {
     NbdServerOptions server;
-    server.workers = std::max(1U, options.threads / number_of_links());
+    server.workers = std::max(1U, options.threads / number_of_links(options));
     return server;
   }
 
@@ -215,8 +223,8 @@ class NbdDriver : public Device {
     settings.size = counted_.size();
     settings.block_size = kSectorSize;
     settings.flags = server_.attached_flags(export_);
-    settings.timeout = kNeverTimesOut;
-    settings.dead_timeout = options_.identity.empty() ? std::chrono::seconds(0) : kUntilAdopted;
+    settings.timeout = may_be_adopted(options_) ? std::chrono::seconds(0) : kNeverTimesOut;
+    settings.dead_timeout = may_be_adopted(options_) ? kUntilAdopted : std::chrono::seconds(0);
     settings.identifier = identifier_of(options_.identity);
     return settings;
   }
