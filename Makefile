@@ -32,9 +32,12 @@ LDLIBS      := -lfuse3 -luring -lsodium -lzstd -lxxhash
 tools     := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.cpp))))
 # Region helpers, and the libraries of each: one whose library is missing is left out.
 all_regions   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/regions/*/main.cpp))))
-needs_redis   := hiredis
-needs_http    := libcurl
-needs_s3      := libcurl
+libs_redis    := $(shell pkg-config --libs hiredis 2>/dev/null)
+libs_http     := $(shell pkg-config --libs libcurl 2>/dev/null)
+libs_s3       := $(libs_http)
+libs_rados    := $(if $(wildcard /usr/include/rados/librados.h),-lrados)
+libs_confine  := $(shell pkg-config --libs libseccomp 2>/dev/null)
+regions       := $(if $(libs_confine),$(foreach r,$(all_regions),$(if $(libs_$(r)),$(r))))
 shares_http   := web
 shares_s3     := web
 regions       := $(foreach r,$(all_regions),$(shell pkg-config --exists libseccomp $(needs_$(r)) && echo $(r)))
@@ -67,7 +70,7 @@ endif
 .PHONY: all aids replays check test run-tests demo bench fuzz completions install uninstall clean
 
 all: $(binaries) $(helpers)
-	@$(foreach r,$(filter-out $(regions),$(all_regions)),echo "region-$(r) is left out: it needs libseccomp $(needs_$(r))";)
+	@$(foreach r,$(filter-out $(regions),$(all_regions)),echo "region-$(r) is left out: it needs its library and libseccomp (scripts/install-deps build)";)
 aids: $(aids)
 replays: $(replays)
 
@@ -86,7 +89,7 @@ $(foreach tool,$(tools),$(eval $(call tool_rule,$(tool))))
 
 define region_rule
 $(BUILD)/region-$(1): $(call objects,$(wildcard $(addsuffix /*.cpp,$(addprefix tools/regions/,$(1) $(shares_$(1))))) $(region_src)) $(lib)
-	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) $$(shell pkg-config --libs libseccomp $(needs_$(1))) -o $$@
+	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) $(libs_$(1)) $(libs_confine) -o $$@
 endef
 $(foreach region,$(regions),$(eval $(call region_rule,$(region))))
 
@@ -182,6 +185,7 @@ uninstall:
 	rm -f $(patsubst completions/bash/%,$(DESTDIR)$(BASHCOMPDIR)/%,$(wildcard completions/bash/*)) \
 	  $(patsubst completions/zsh/%,$(DESTDIR)$(ZSHCOMPDIR)/%,$(wildcard completions/zsh/*)) \
 	  $(patsubst completions/fish/%,$(DESTDIR)$(FISHCOMPDIR)/%,$(wildcard completions/fish/*))
+	rm -f $(DESTDIR)$(SYSTEMDDIR)/nbd-attach@.service
 	rm -rf $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBEXECDIR)
 
 clean:

@@ -82,7 +82,7 @@ load ../helper
 
 @test "HUP with another pre-shared key cuts who knows only the old one" {
   cd "$BATS_TEST_TMPDIR"
-  "$BIN/r3-key" psk >psk
+  "$BIN/r3-key" psk -o psk
   cp psk old && chmod 600 psk old
   start_server ram-ul -l "unix:$PWD/s" --events-fd 7 --psk-file psk 1M 7>events
   upstream=$server_pid upstream_err=$server_err

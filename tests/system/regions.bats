@@ -239,3 +239,25 @@ fails() { # STATUS TEXT REGION: nbd-serve cannot open the region, and says so
   sed -i s/testing/wrong/ "$credentials"
   fails 1 "SignatureDoesNotMatch" "s3://bucket/a%20dir/disk?$server"
 }
+
+@test "rados: a region in a pool of Ceph" {
+  start_ceph
+  written "rados:disks/a%20disk?conf=$ceph_conf&size=4M&chunk=64K"
+  read_again "rados:disks/a%20disk?conf=$ceph_conf"
+  rados -c "$ceph_conf" -p disks get 'a disk' - | grep -qx 'size 4194304'
+  (($(rados -c "$ceph_conf" -p disks stat 'a disk.0000000000000000' | sed 's/.*size //') == 65536))
+  written "rados:disks/other?conf=$ceph_conf&size=4M&namespace=x"
+  fails 1 "pool nosuch: No such file or directory" "rados:nosuch/disk?conf=$ceph_conf&size=4M"
+  fails 2 "its size is 4194304" "rados:disks/a%20disk?conf=$ceph_conf&size=8M"
+  fails 2 "rados:POOL/NAME" "rados:disks?conf=$ceph_conf"
+  fails 1 "$PWD/none" "rados:disks/x?conf=$PWD/none"
+  # Stopped for a while: waited for.
+  start_server nbd-serve -l "unix:$PWD/n" "rados:disks/a%20disk?conf=$ceph_conf"
+  kill -STOP "$osd_pid"
+  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n" &
+  local copy=$!
+  kill -CONT "$osd_pid"
+  wait "$copy"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+}

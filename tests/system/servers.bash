@@ -134,3 +134,52 @@ start_swift_part() { # KIND
 
 # A request signed by another implementation than ours.
 s3() { python3 "$ROOT/tests/system/s3_request.py" "$credentials" "$@" 2>>"$BATS_TEST_TMPDIR/swift/log"; }
+
+# start_ceph: one monitor and one OSD in memory; $ceph_conf is the configuration, `disks` a pool. No authentication.
+start_ceph() {
+  local dir=$BATS_TEST_TMPDIR/ceph port id
+  port=$(free_port) id=$(cat /proc/sys/kernel/random/uuid)
+  mkdir -p "$dir/mon" "$dir/osd"
+  ceph_conf=$dir/ceph.conf
+  cat >"$ceph_conf" <<EOF
+[global]
+fsid = $(cat /proc/sys/kernel/random/uuid)
+mon_initial_members = a
+mon_host = v2:127.0.0.1:$port
+auth_cluster_required = none
+auth_service_required = none
+auth_client_required = none
+ms_bind_msgr1 = false
+osd_pool_default_size = 1
+osd_pool_default_min_size = 1
+osd_pool_default_pg_num = 8
+osd_crush_chooseleaf_type = 0
+osd_objectstore = memstore
+memstore_device_bytes = 1073741824
+mon_data = $dir/mon
+osd_data = $dir/osd
+run_dir = $dir
+admin_socket =
+pid_file =
+log_file = $dir/\$name.log
+mon_allow_pool_size_one = true
+EOF
+  monmaptool --create --clobber --fsid "$(sed -n 's/^fsid = //p' "$ceph_conf")" --addv a "[v2:127.0.0.1:$port]" \
+    "$dir/monmap" >>"$dir/out" 2>&1
+  ceph-mon -c "$ceph_conf" --mkfs -i a --monmap "$dir/monmap" >>"$dir/out" 2>&1
+  ceph-mon -c "$ceph_conf" -i a -f >>"$dir/out" 2>&1 3>&- &
+  peers+=("$!")
+  PATIENCE=90 eventually ceph_does osd new "$id"
+  ceph-osd -c "$ceph_conf" -i 0 --mkfs --osd-uuid "$id" >>"$dir/out" 2>&1
+  start_osd
+  PATIENCE=90 eventually ceph_does osd pool create disks 8
+  PATIENCE=90 eventually timeout 20 rados -c "$ceph_conf" -p disks put probe "$ceph_conf"
+}
+
+start_osd() {
+  ceph-osd -c "$ceph_conf" -i 0 -f >>"$BATS_TEST_TMPDIR/ceph/out" 2>&1 3>&- &
+  osd_pid=$!
+  peers+=("$osd_pid")
+}
+
+ceph_does() { timeout 20 ceph -c "$ceph_conf" --connect-timeout 10 "$@" >>"$BATS_TEST_TMPDIR/ceph/out" 2>&1; }

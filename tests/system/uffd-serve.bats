@@ -581,7 +581,7 @@ END
   crowd=$!
   eventually grep -q "few threads" said
   client | cmp - image
-  (($(ls "/proc/$server_pid/task" | wc -l) < 80))
+  (($(find "/proc/$server_pid/task" -mindepth 1 -maxdepth 1 | wc -l) < 80))
   kill -KILL $crowd
   wait $crowd || true
 }
