@@ -177,12 +177,20 @@ std::uint64_t CachedChunks::fill(const ChunkRun& run, ConstBytes bytes) {
       const ChunkRun absent{first, at - first};
       if (!broken) leading += absent.count;
       const auto skip = map_.offset_of(first) - map_.offset_of(run.first);
-      room = room && has_room(absent.count) && keep(absent, bytes.subspan(skip, map_.length_of(absent)));
+      room = room && keep_if_room(absent, bytes.subspan(skip, map_.length_of(absent)));
     }
     at = stop;
   }
   if (told_ && leading > 0 && room) told_(map_.offset_of(run.first), map_.length_of({run.first, leading}));
   return leading;
+}
+
+// What several fetched at once gets the room that there is once: what is just being stored counts.
+bool CachedChunks::keep_if_room(const ChunkRun& run, ConstBytes bytes) {
+  const auto coming = coming_.fetch_add(run.count) + run.count;
+  const bool kept = map_.present_count() + coming <= capacity_ && keep(run, bytes);
+  coming_.fetch_sub(run.count);
+  return kept;
 }
 
 // A cache that cannot take any more is no reason for a read to fail.

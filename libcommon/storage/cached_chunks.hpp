@@ -118,6 +118,7 @@ class CachedChunks {
   void do_what_it_needs(const Outcome& outcome, const ChunkRun& run);
   bool save_asides(const ChunkRun& run);
   bool keep(const ChunkRun& run, ConstBytes bytes);
+  bool keep_if_room(const ChunkRun& run, ConstBytes bytes);
   void fetch_chunk(std::uint64_t chunk);
   void make_room(std::uint64_t count);
   void wait_for_asides();
@@ -133,6 +134,7 @@ class CachedChunks {
   Flights flights_;
   Asides asides_;
   const std::uint64_t capacity_;  // chunks
+  std::atomic<std::uint64_t> coming_{0};  // chunks that are being stored and not yet present
   std::function<void()> want_push_;
   const OnLocal told_;
   std::atomic<std::int64_t> round_trip_{0};
