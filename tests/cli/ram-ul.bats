@@ -123,8 +123,8 @@ load ../helper
   refused "export 'c': there is none" "r3://$region/c?server-key=$server&key-file=client.key"
   refused "it came without keys" "r3://$region/a?plain=yes"
   refused "the handshake failed" "r3://$region/a?server-key=$other&key-file=client.key"
-  printf 'GET / HTTP/1.0\r\n\r\n' >"/dev/tcp/127.0.0.1/$port"
-  eventually grep -F "no r3 client" "$server_err"
+  printf 'GET / HTTP/1.0' >"/dev/tcp/127.0.0.1/$port"
+  eventually grep -F "a client that asks for another protocol" "$server_err"
   run -1 grep r3sk1 "$server_err"
 }
 
