@@ -164,7 +164,7 @@ void R3Connection::parse() {
   }
 }
 
-void R3Connection::check_request(const Header& r) const {
+void R3Connection::check_request(const Header& r) {
   const auto type = static_cast<Type>(r.type);
   const std::uint8_t data = kZeroes | kRepeat | kZstd;
   std::uint8_t allowed = 0;
@@ -180,8 +180,9 @@ void R3Connection::check_request(const Header& r) const {
   if (type == Type::write || type == Type::zero) check_write_range(backend_->size(), r.offset, length);
   else if (transfer || type == Type::discard || type == Type::extents || type == Type::hash)
     check_read_range(backend_->size(), r.offset, length);
-  if (read_only_ && (type == Type::write || type == Type::zero || type == Type::discard))
-    fail(EPERM, "read-only");
+  const bool change = type == Type::write || type == Type::zero || type == Type::discard;
+  if (read_only_ && change) fail(EPERM, "read-only");
+  if (change) ++server_.counters_.changes;
 }
 
 void R3Connection::dispatch(const Header& request, ConstBytes payload) {

@@ -44,7 +44,7 @@ class R3Connection {
   void dispatch(const wire::Header& request, ConstBytes payload);
   void dispatch_read(const wire::Header& request);
   void dispatch_write(const wire::Header& request, ConstBytes payload);
-  void check_request(const wire::Header& request) const;
+  void check_request(const wire::Header& request);
   void dispatch_migration(const wire::Header& request, ConstBytes payload);
   void answer_status(const wire::Header& request);
 

@@ -77,6 +77,11 @@ void announce(r3::Tool& tool, const r3::Address& address, const r3::Exports& exp
   }
 }
 
+// Where nothing was changed there is nothing to flush, and no reason to wait for a region that is away.
+void end(const r3::R3Server& server, r3::Exports& exports) {
+  if (server.counters().changes > 0) exports.flush();
+}
+
 int serve(r3::Tool& tool, Options& o) {
   if (o.listen.empty()) o.listen.push_back("tcp://localhost:" + std::to_string(r3::kR3Port));
   check_security(o.security, o.listen);
@@ -108,7 +113,7 @@ int serve(r3::Tool& tool, Options& o) {
     tool.ready();
     gate.serve_one(r3::connect_to(r3::parse_address("-"), {}, tool.stop()), tool.stop());
     tool.on_hang_up({});
-    exports.flush();
+    end(server, exports);
     return r3::kDone;
   }
   std::vector<r3::Listener> listeners;
@@ -127,7 +132,7 @@ int serve(r3::Tool& tool, Options& o) {
   const int status = tool.serve_until_stopped({});
   tool.on_hang_up({});
   threads.join();
-  exports.flush();
+  end(server, exports);
   return status;
 }
 
