@@ -15,6 +15,9 @@ namespace {
 using namespace r3;
 using std::chrono::milliseconds;
 
+// How long other leechers have to hear that the region is not to be had any more.
+constexpr std::chrono::seconds kFarewell{2};
+
 constexpr About kAbout{
     "r3-seed",
     "Hold a region that an application uses, and hand it to a leecher",
@@ -113,7 +116,9 @@ int serve(Tool& tool, Options& o) {
   });
   TaskGroup ender;
   ender.spawn([&] {
-    if (wait_for(seeder.gone().fd(), POLLIN, ender.stop()) == Wait::ready) tool.stop().request();
+    if (wait_for(seeder.gone().fd(), POLLIN, ender.stop()) != Wait::ready) return;
+    server.wait_until_left(kFarewell, ender.stop());
+    tool.stop().request();
   });
   tool.ready();
   const int status = tool.serve_until_stopped({});
