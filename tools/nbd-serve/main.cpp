@@ -14,6 +14,7 @@
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/watchdog.hpp"
 #include "tools/nbd-serve/exports.hpp"
+#include "tools/nbd-serve/footprint.hpp"
 #include "tools/nbd-serve/service.hpp"
 
 namespace {
@@ -211,6 +212,7 @@ int serve(Tool& tool, Settings& settings) {
   const auto environment = announce(tool, doors, exports);
   for (auto& listener : doors.listeners) service.listen(listener);
   for (auto& channel : doors.channels) service.serve_only(std::move(channel));
+  r3::release_startup_code();
   tool.ready();
   const int status = tool.serve_until_stopped(environment);
   tool.stop().request();
