@@ -39,7 +39,7 @@ start_nginx() {
   www=$BATS_TEST_TMPDIR/www nginx_port=${nginx_port:-$(free_port)}
   mkdir -p "$www"
   cat >"$BATS_TEST_TMPDIR/nginx.conf" <<EOF
-daemon off; pid $BATS_TEST_TMPDIR/nginx.pid; error_log $BATS_TEST_TMPDIR/nginx.log; worker_processes 1;
+daemon off; master_process off; pid $BATS_TEST_TMPDIR/nginx.pid; error_log $BATS_TEST_TMPDIR/nginx.log; worker_processes 1;
 user root;
 events {}
 http { access_log off; client_body_temp_path $BATS_TEST_TMPDIR/nginx.body;
