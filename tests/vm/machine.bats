@@ -44,3 +44,39 @@ teardown() {
   tc qdisc del dev lo root
   [[ $output =~ =\ ([0-9]+) ]] && ((BASH_REMATCH[1] >= 40))
 }
+
+# Reads and writes the image through the region, from a UNIX socket of another nbd-serve.
+copy_through() { # REGION
+  head -c 3M /dev/urandom >"$BATS_TEST_TMPDIR/source"
+  start_server nbd-serve -l "unix:$sock" "$1"
+  nbdcopy "$BATS_TEST_TMPDIR/source" "nbd+unix:///?socket=$sock"
+  nbdcopy "nbd+unix:///?socket=$sock" - | cmp - "$BATS_TEST_TMPDIR/source"
+  cmp "$BATS_TEST_TMPDIR/source" "$BATS_TEST_TMPDIR/image"
+  stop_server
+}
+
+@test "vsock: nbd-serve for libnbd, and as a region; a server that comes back is found again" {
+  modprobe vsock_loopback
+  truncate -s 3M "$BATS_TEST_TMPDIR/image"
+  start_server nbd-serve -l vsock://1:7001 "$BATS_TEST_TMPDIR/image"
+  [ "$(cat "$server_out")" = nbd+vsock://1:7001 ]
+  [ "$(nbdinfo --size nbd+vsock://1:7001)" = $((3 << 20)) ]
+  copy_through nbd+vsock://1:7001
+  run -1 "$BIN/nbd-serve" -l vsock://1:7001 memory:1M
+  [[ $output == *"vsock://1:7001"* ]]
+
+  start_server nbd-serve -l "unix:$sock" nbd+vsock://1:7001
+  kill -KILL "${servers[0]}"
+  forget_server "${servers[0]}"
+  start_server nbd-serve -l vsock://1:7001 "$BATS_TEST_TMPDIR/image"
+  nbdcopy "nbd+unix:///?socket=$sock" - | cmp - "$BATS_TEST_TMPDIR/image"
+  stop_server "${servers[0]}" # before the one that it needs
+}
+
+@test "vsock: ram-ul, and r3+vsock as a region" {
+  modprobe vsock_loopback
+  truncate -s 3M "$BATS_TEST_TMPDIR/image"
+  start_server ram-ul -l vsock://1:7002 "disk=$BATS_TEST_TMPDIR/image"
+  [ "$(cat "$server_out")" = r3+vsock://1:7002/disk ]
+  copy_through r3+vsock://1:7002/disk
+}
