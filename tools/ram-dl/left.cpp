@@ -8,7 +8,6 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
-#include <thread>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/fd.hpp"
@@ -23,6 +22,7 @@ namespace r3 {
 namespace {
 
 constexpr std::chrono::seconds kPatience{30};
+constexpr std::chrono::milliseconds kPause{500};
 constexpr std::uint64_t kSector = 512;
 
 // What became of the pages.
@@ -45,18 +45,17 @@ std::uint64_t size_of(const std::string& path) {
 }
 
 // Even pages that are lost count for their control groups when swapoff comes upon them.
-int swap_off(const std::string& path, SwapUsher& usher) {
+int swap_off(const std::string& path, SwapUsher& usher, const Stop& stop) {
   const auto end = std::chrono::steady_clock::now() + kPatience;
   for (;;) {
     usher.begin_swap_off(path);
     const int error = usher.swap_off_result(kPatience).value_or(ETIMEDOUT);
-    if (!for_want_of_memory(error) || std::chrono::steady_clock::now() > end) return error;
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    if (!for_want_of_memory(error) || std::chrono::steady_clock::now() > end || stop.wait_for(kPause)) return error;
   }
 }
 
-void end_swap(const SwapUse& swap, SwapUsher& usher) {
-  if (const int error = swap_off(swap.path, usher); error != 0)
+void end_swap(const SwapUse& swap, SwapUsher& usher, const Stop& stop) {
+  if (const int error = swap_off(swap.path, usher, stop); error != 0)
     leave_as_killed("swapoff " + swap.path + ": " + std::strerror(error));
   log_warning(swap.path + ": was left by a killed process, and is ended; " + format_size(swap.used) +
               " of programs' memory were lost with it");
@@ -71,7 +70,7 @@ void leave_as_killed(const std::string& why) {
 
 // A device without its process lets everybody wait, swapoff too, and one that was stopped cannot even be named to
 // swapoff any more: so it is taken over, and answers with errors until it is no longer swap.
-void clean(Record& record, SwapUsher& usher) {
+void clean(Record& record, SwapUsher& usher, const Stop& stop) {
   const auto swap = find_swap(read_swaps(), record.device());
   if (!swap) return;
   Nothing nothing(size_of(swap->path));
@@ -79,13 +78,13 @@ void clean(Record& record, SwapUsher& usher) {
   how.identity = identity_of(record.region());
   const bool ublk = swap->path.starts_with("/dev/ublk");
   const std::unique_ptr<Device> device = attach_device(ublk ? "ublk" : "nbd", nothing, how);
-  end_swap(*swap, usher);
+  end_swap(*swap, usher, stop);
 }
 
-unsigned clean_all(SwapUsher& usher) {
+unsigned clean_all(SwapUsher& usher, const Stop& stop) {
   auto left = Record::left_behind();
   for (Record& record : left) {
-    clean(record, usher);
+    clean(record, usher, stop);
     record.remove();
   }
   return static_cast<unsigned>(left.size());

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "libcommon/base/stop.hpp"
 #include "tools/ram-dl/record.hpp"
 #include "tools/ram-dl/usher.hpp"
 
@@ -13,9 +14,10 @@ namespace r3 {
 // not be taken away, for then nothing could turn swap off any more. The next start finds it.
 [[noreturn]] void leave_as_killed(const std::string& why);
 
-// Ends the swap area, whose pages are lost with their server, and its device; says so.
-void clean(Record& record, SwapUsher& usher);
+// Ends the swap area, whose pages are lost with their server, and its device; says so. Where memory is short it
+// tries for half a minute, or until the stop; then it leaves as killed.
+void clean(Record& record, SwapUsher& usher, const Stop& stop);
 // The same for all of them; returns how many there were.
-unsigned clean_all(SwapUsher& usher);
+unsigned clean_all(SwapUsher& usher, const Stop& stop);
 
 }  // namespace r3

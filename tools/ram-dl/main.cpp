@@ -80,12 +80,12 @@ int swap(Tool& tool, DlOptions& o, SwapUsher& usher) {
   report(warnings_for(region_of(o), o), o.strict);
   report(become_resident(o.reserve), o.strict);
   SwapRegion region(o, tool, me, left ? record.uuid() : "");
-  if (left && !region.resumed()) clean(record, usher);
+  if (left && !region.resumed()) clean(record, usher, tool.stop());
   // Before the device is there, whose first page the kernel reads and keeps.
   const std::string uuid = region.resumed() ? record.uuid() : region.claim();
   if (!region.resumed()) record.set_device("", uuid);
   const auto device = attach(region.backend(), o);
-  if (region.resumed() && record.device() != device->path()) clean(record, usher);
+  if (region.resumed() && record.device() != device->path()) clean(record, usher, tool.stop());
   record.set_device(device->path(), uuid);
   const auto size = region.backend().size();
   Swapping swapping(usher, device->path(), swap_flags(o), tool.events());
@@ -115,7 +115,7 @@ int work(Tool& tool, DlOptions& o) {
   check_options(tool.options(), o);
   if (o.inspect) return look(tool, o);
   SwapUsher usher;
-  if (o.clean) return clean_all(usher) > 0 ? kDone : kNo;
+  if (o.clean) return clean_all(usher, tool.stop()) > 0 ? kDone : kNo;
   return swap(tool, o, usher);
 }
 

@@ -35,7 +35,7 @@ std::uint64_t Swapping::used() const {
 
 void Swapping::wait_for_room() {
   std::string said;
-  while (!anyway_) {
+  while (!anyway_.requested()) {
     const std::string why = why_no_room(path_);
     if (why.empty()) return;
     if (said.empty()) {
@@ -44,7 +44,7 @@ void Swapping::wait_for_room() {
       events_.send(Json().add("event", "waiting").add("path", path_).add("reason", why));
       said = why;
     }
-    std::this_thread::sleep_for(kRoomEvery);
+    anyway_.wait_for(kRoomEvery);
   }
 }
 
@@ -70,7 +70,7 @@ void Swapping::end(milliseconds grace, std::function<std::uint64_t()> get_on, st
     if (error == 0 || !find_swap(read_swaps(), path_)) break;  // or somebody else has turned it off
     if (!for_want_of_memory(error)) leave_as_killed("swapoff " + path_ + ": " + std::strerror(error));
     log_warning(path_ + ": memory ran out before all pages were back; tried again");
-    std::this_thread::sleep_for(kRoomEvery);
+    std::this_thread::sleep_for(kRoomEvery);  // bounded, and nobody can want it shorter: memory is what is missing
   }
   off_ = true;
 }

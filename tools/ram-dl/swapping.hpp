@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 
+#include "libcommon/base/stop.hpp"
 #include "libcommon/cli/events.hpp"
 #include "tools/ram-dl/usher.hpp"
 
@@ -26,7 +27,7 @@ class Swapping {
   // and the pages stand still for `grace`, `give_up` is called, once. Leaves as if killed if the kernel keeps the swap on.
   void end(std::chrono::milliseconds grace, std::function<std::uint64_t()> get_on, std::function<void()> give_up);
   // Any thread, at any time.
-  void do_not_wait() { anyway_ = true; }
+  void do_not_wait() { anyway_.request(); }
 
   // What a user has to know who leaves now.
   std::string last_words() const;
@@ -38,7 +39,7 @@ class Swapping {
   SwapUsher& usher_;
   const std::string path_;
   Events& events_;
-  std::atomic<bool> anyway_{false};
+  Stop anyway_;
   std::atomic<bool> off_{false};
 };
 
