@@ -2,30 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # r3-seed and r3-leech as their users have them: real mounts, real applications, processes that are killed.
 load ../helper
+load migration
 
 setup() {
   need_root
   need fuse test -e /dev/fuse
   cd "$BATS_TEST_TMPDIR"
-}
-
-region() { echo "r3+unix:///?socket=$BATS_TEST_TMPDIR/$1"; }
-event() { grep -q "\"event\":\"$2\"" "$1"; }
-status_of() { "$BIN/$1" --ask status "unix:$2"; }
-phase_is() { [[ $(status_of "$1" "$2") == *"\"phase\":\"$3\""* ]]; }
-all_is_here() { [[ $(status_of r3-leech leech.ctl) == *'"percent":100'* ]]; }
-
-# seed ARGS...: a seeder of a.img at the path a, socket s.
-seed() {
-  start_server r3-seed --control unix:seed.ctl --events-fd 8 -l unix:s "$@" 8>>seed.events
-  seeder=$server_pid
-}
-
-# leech ARGS...: in the background; it is ready only when the region is here.
-leech() {
-  "$BIN/r3-leech" --control unix:leech.ctl --events-fd 8 "$@" 8>>leech.events >leech.out 2>leech.err 3>&- &
-  leecher=$!
-  servers+=("$leecher")
 }
 
 @test "migration: a region moves, bytes and all, and the seeder ends" {

@@ -163,7 +163,7 @@ void Leech::run() {
       });
     if (!move_when_right()) return;
   }
-  if (wait_until_here()) finish();
+  if (wait_until_here(kLook)) finish();
 }
 
 void Leech::update() {
@@ -257,13 +257,19 @@ bool Leech::on_timeout() {
 
 bool Leech::try_to_move(bool all_first) {
   phase("finalizing");
-  if (!migration_->take_over(options_.lease, all_first, [this] { lock_->open(); })) {
+  const auto unlock = [&] {
+    here_ = true;
+    if (all_first && !wait_until_here(2ms)) return false;
+    lock_->open();
+    return true;
+  };
+  if (!migration_->take_over(options_.lease, unlock)) {
     log_warning("not moved: " + migration_->why());
     phase("pulling", Json().add("refused", migration_->why()));
     tool_.stop().wait_for(kPause);
     return false;
   }
-  here_ = true;
+  if (!lock_->is_open()) return true;  // asked to stop before all was here
   downtime_ = migration_->downtime();
   open();
   return true;
@@ -276,10 +282,10 @@ void Leech::open() {
   tool_.ready();
 }
 
-bool Leech::wait_until_here() {
+bool Leech::wait_until_here(std::chrono::milliseconds look) {
   auto next_try = Migration::Clock::now() + kPause;
   while (!leeched_->complete()) {
-    if (tool_.stop().wait_for(kLook)) return false;
+    if (tool_.stop().wait_for(look)) return false;
     update();
     if (!leeched_->pulled() || Migration::Clock::now() < next_try) continue;
     if (store_->write_error() != 0)
@@ -359,9 +365,9 @@ void Leech::end() {
     server_.reset();
     if (gone) hook("--on-stop", options_.on_stop);
   }
-  if (!here_ && leeched_) {
+  if (!lock_->is_open()) {
     lock_->refuse(ESHUTDOWN);
-    leeched_->abandon();
+    if (leeched_) leeched_->abandon();
   }
   if (device_) device_->detach();
   device_.reset();

@@ -47,7 +47,7 @@ class Leech {
   bool on_timeout();
   bool try_to_move(bool all_first);
   void open();
-  bool wait_until_here();
+  bool wait_until_here(std::chrono::milliseconds look);
   void finish();
   void seed();
   void update();

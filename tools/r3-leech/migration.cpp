@@ -3,8 +3,6 @@
 
 #include <sys/random.h>
 
-#include <thread>
-
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
 
@@ -74,8 +72,7 @@ std::uint64_t Migration::written() {
 
 // Nothing is on its way while the seeder answers: neither do bytes stand in the answer's way, nor do any
 // come that were read too early.
-bool Migration::take_over(std::chrono::milliseconds lease, bool all_first,
-                          const std::function<void()>& open) {
+bool Migration::take_over(std::chrono::milliseconds lease, const std::function<bool()>& open) {
   // While the application still runs, so that this side has nothing to make durable when it stands still.
   store_.sync();
   token_ = 0;
@@ -96,11 +93,11 @@ bool Migration::take_over(std::chrono::milliseconds lease, bool all_first,
   }
   const auto answered = Clock::now();
   spared_.end();
-  region_.resume();  // the rest comes while COMMIT is on its way
   token_ = reply.token;
-  if (!commit()) return false;
-  while (all_first && !region_.complete()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  open();
+  const bool mine = commit();  // before the rest: its answer is not to stand behind that on a slow link
+  region_.resume();
+  if (!mine) return false;
+  if (!open()) return true;
   const std::chrono::duration<double> here = Clock::now() - answered;
   const std::chrono::duration<double> way = answered - asked;
   downtime_ = here.count() + std::min(static_cast<double>(reply.stopped) / 1e6, way.count());

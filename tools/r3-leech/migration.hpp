@@ -28,10 +28,11 @@ class Migration {
   std::uint64_t round();
   // Bytes that were written since the last round.
   std::uint64_t written();
-  // FINALIZE and COMMIT. True: the region is here, and `open` was called as soon as it was. False: the
-  // seeder keeps it and says why(); begin() or round() goes on. Until COMMIT is answered, whatever
-  // happens, this waits for the answer: nobody else knows it. `all_first`: not before all is here.
-  bool take_over(std::chrono::milliseconds lease, bool all_first, const std::function<void()>& open);
+  // FINALIZE and COMMIT. True: the region is here, and `open` was called as soon as it was: it returns
+  // whether the application can go on, which ends the downtime. False: the seeder keeps it and says
+  // why(); begin() or round() goes on. Until COMMIT is answered, whatever happens, this waits for the
+  // answer: nobody else knows it.
+  bool take_over(std::chrono::milliseconds lease, const std::function<bool()>& open);
   // After a start in the middle of that: whether the region is here.
   bool was_taken_over();
   // All is here and durable: the seeder may go. Throws what the local region says.
