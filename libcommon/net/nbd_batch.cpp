@@ -32,17 +32,21 @@ void Batch::reserve(std::size_t units) {
   if (units_.size() + units + 2 > kUnits) flush();
 }
 
-void Batch::add(Unit unit, bool ends_reply) {
+// Filled in where it lies: a copy made at once has to wait for the stores before it, and those are the
+// payload's.
+Batch::Unit& Batch::add(std::size_t head_size, bool ends_reply) {
+  auto& unit = units_.emplace_back();
   unit.head_begin = head_end_;
+  unit.head_size = head_size;
   unit.reply = reply_;
-  head_end_ += unit.head_size;
-  units_.push_back(unit);
+  head_end_ += head_size;
   if (ends_reply) ++reply_;
+  return unit;
 }
 
 void Batch::add_end(const Request& request, WireError error) {
   reserve(0);
-  add({.head_size = put_end(head_end(), session_.rules.format, request, error)}, true);
+  add(put_end(head_end(), session_.rules.format, request, error), true);
 }
 
 void Batch::add_data(const Request& request, Chunk chunk, ConstBytes data, bool may_fault) {
@@ -51,22 +55,26 @@ void Batch::add_data(const Request& request, Chunk chunk, ConstBytes data, bool 
   const bool end_later = may_fault && chunk.last && session_.rules.format != Format::simple;
   if (end_later) chunk.last = false;
   const auto size = put_data_head(head_end(), session_.rules.format, request, chunk);
-  add({.head_size = size, .data = data, .may_fault = may_fault, .chunk = chunk, .request = request},
-      chunk.last);
-  if (end_later)
-    add({.head_size = put_end(head_end(), session_.rules.format, request, kOk)}, true);
+  auto& unit = add(size, chunk.last);
+  unit.data = data;
+  unit.may_fault = may_fault;
+  if (may_fault) {
+    unit.chunk = chunk;
+    unit.request = request;
+  }
+  if (end_later) add(put_end(head_end(), session_.rules.format, request, kOk), true);
 }
 
 void Batch::add_hole(const Request& request, const Chunk& chunk) {
   reserve(0);
-  add({.head_size = put_hole(head_end(), session_.rules.format, request, chunk)}, chunk.last);
+  add(put_hole(head_end(), session_.rules.format, request, chunk), chunk.last);
 }
 
 void Batch::add_copy(ConstBytes message) {
   const auto copy = scratch(message.size());
   std::memcpy(copy.data(), message.data(), message.size());
   scratch_end_ += message.size();
-  add({.data = copy}, true);
+  add(0, true).data = copy;
 }
 
 Bytes Batch::scratch(std::size_t size) {

