@@ -29,6 +29,7 @@ FUSE_CFLAGS := $(shell pkg-config --cflags fuse3 2>/dev/null)
 CPPFLAGS    += $(filter -D%,$(FUSE_CFLAGS)) -isystem /usr/include/fuse3
 LDLIBS      := -lfuse3 -luring -lsodium -lzstd -lxxhash
 
+units     := $(wildcard tools/*/*@.service)
 tools     := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.cpp))))
 # Region helpers, and the libraries of each: one whose library is missing is left out.
 all_regions   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/regions/*/main.cpp))))
@@ -67,7 +68,7 @@ endif
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all aids replays check test run-tests demo bench fuzz completions install uninstall clean
+.PHONY: all aids replays check test run-tests demo bench fuzz deb completions install uninstall clean
 
 all: $(binaries) $(helpers)
 	@$(foreach r,$(filter-out $(regions),$(all_regions)),echo "region-$(r) is left out: it needs its library and libseccomp (scripts/install-deps build)";)
@@ -119,7 +120,7 @@ check:
 	+$(MAKE) WERROR=1 run-tests
 
 test:
-	scripts/install-deps build test vm
+	scripts/install-deps build test vm deb
 	+$(MAKE) WERROR=1 STAGES="$(STAGES) system vm" run-tests
 
 # How much memory a sanitizer takes is not ours to answer for.
@@ -159,6 +160,11 @@ $(BUILD)/tests/bench/grpc/grpc-load: tests/bench/grpc/grpc-load.cpp $(grpc_pb).p
 	$(CXX) -std=c++20 $(OPT) -pthread -I $(@D) $< $(grpc_pb).pb.cc $(grpc_pb).grpc.pb.cc \
 	  $$(pkg-config --cflags --libs grpc++ protobuf) -o $@
 
+# Debian packages, in build/deb.
+deb:
+	scripts/install-deps build deb
+	scripts/make-deb build/deb
+
 completions: all
 	BIN=$(BUILD) scripts/gen-completions completions
 
@@ -170,7 +176,7 @@ install: all
 	$(if $(helpers),install $(helpers) $(DESTDIR)$(LIBEXECDIR))
 	install -m 644 $(lib) $(DESTDIR)$(LIBDIR)/libr3common.a
 	for s in 1 7; do install -m 644 man/*.$$s $(DESTDIR)$(MANDIR)/man$$s || exit 1; done
-	sed 's|@BINDIR@|$(BINDIR)|' tools/nbd-attach/nbd-attach@.service >$(DESTDIR)$(SYSTEMDDIR)/nbd-attach@.service
+	for u in $(units); do sed 's|@BINDIR@|$(BINDIR)|' $$u >$(DESTDIR)$(SYSTEMDDIR)/$${u##*/} || exit 1; done
 	install -m 644 completions/bash/* $(DESTDIR)$(BASHCOMPDIR)
 	install -m 644 completions/zsh/* $(DESTDIR)$(ZSHCOMPDIR)
 	install -m 644 completions/fish/* $(DESTDIR)$(FISHCOMPDIR)
@@ -185,7 +191,7 @@ uninstall:
 	rm -f $(patsubst completions/bash/%,$(DESTDIR)$(BASHCOMPDIR)/%,$(wildcard completions/bash/*)) \
 	  $(patsubst completions/zsh/%,$(DESTDIR)$(ZSHCOMPDIR)/%,$(wildcard completions/zsh/*)) \
 	  $(patsubst completions/fish/%,$(DESTDIR)$(FISHCOMPDIR)/%,$(wildcard completions/fish/*))
-	rm -f $(DESTDIR)$(SYSTEMDDIR)/nbd-attach@.service
+	rm -f $(addprefix $(DESTDIR)$(SYSTEMDDIR)/,$(notdir $(units)))
 	rm -rf $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBEXECDIR)
 
 clean:

@@ -17,6 +17,9 @@ load ../helper
   [[ -s $dest/usr/share/man/man7/r3tools.7 ]]
   [[ -d $dest/usr/libexec/r3tools ]]
   grep -qx "ExecStart=@/usr/bin/nbd-attach @nbd-attach .*" "$dest/usr/lib/systemd/system/nbd-attach@.service"
+  for tool in nbd-serve ram-ul r3-mount ram-dl; do
+    grep -qx "ExecStart=/usr/bin/$tool .*" "$dest/usr/lib/systemd/system/$tool@.service"
+  done
 }
 
 @test "uninstall: takes every file away again, and no other" {

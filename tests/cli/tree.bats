@@ -13,8 +13,9 @@ files() { git ls-files -co --exclude-standard -- "$@" 2>/dev/null || find "$@" -
 
 @test "tree: the man pages pass mandoc's lint" {
   need mandoc command -v mandoc
-  # Which other manuals are installed is not the page's fault, and ENCRYPTION is meant so.
-  run bash -c "mandoc -T lint man/*.[1-9] 2>&1 | grep -vE 'referenced manual not found|outdated mandoc.db|possible typo in section name'"
+  # stderr is only about the index of what is installed. Which other manuals are installed is not the
+  # page's fault, and ENCRYPTION is meant so.
+  run bash -c "mandoc -T lint man/*.[1-9] 2>/dev/null | grep -vE 'referenced manual not found|possible typo in section name'"
   [[ -z $output ]] || { echo "$output" >&2; return 1; }
 }
 
@@ -41,7 +42,7 @@ files() { git ls-files -co --exclude-standard -- "$@" 2>/dev/null || find "$@" -
   local bare=()
   while read -r file; do
     head -3 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || bare+=("$file")
-  done < <(files libcommon tools tests scripts .ci | grep -E '\.([ch]pp|bats|bash|py|go|sh)$|^scripts/|^\.ci/')
+  done < <(files libcommon tools tests scripts .ci | grep -E '\.([ch]pp|bats|bash|py|go|sh)$|^scripts/[^/]*$|^scripts/examples/|^\.ci/')
   [[ ${#bare[@]} == 0 ]] || { printf 'no licence line: %s\n' "${bare[@]}" >&2; return 1; }
 }
 
