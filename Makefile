@@ -17,7 +17,7 @@ SAN      ?=
 comma    := ,
 BUILD    ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 CXX      ?= g++
-OPT      ?= -O2 -g
+OPT      ?= -O2 -g1
 CXXFLAGS += -std=c++20 $(OPT) -fPIE -pthread -fstack-protector-strong -ffunction-sections \
             -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor \
             $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2) \
