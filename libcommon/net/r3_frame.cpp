@@ -17,6 +17,7 @@ namespace r3::wire {
 namespace {
 
 constexpr std::size_t kFirstBuffer = 16 * KiB;
+constexpr std::uint32_t kLongPayload = 32 * KiB;
 constexpr std::size_t kBatchBuffer = 256 * KiB;  // a busy connection's: many frames with one call
 
 // Where each field of the header lies; r3-protocol(7) has the same table.
@@ -177,7 +178,15 @@ Bytes FrameReader::space() {
     buffer_ = std::move(grown);
     capacity_ *= 2;
   }
-  return {buffer_.get() + end_, capacity_ - end_};
+  return {buffer_.get() + end_, std::min(capacity_ - end_, wanted())};
+}
+
+// Behind a long payload nothing but the next prelude is taken, so that little has to be moved.
+std::size_t FrameReader::wanted() const {
+  if (!header_ || header_->payload < kLongPayload) return SIZE_MAX;
+  const auto whole = prelude_ + header_->payload;
+  const auto have = end_ - begin_;
+  return have < whole ? whole - have + prelude_ : SIZE_MAX;
 }
 
 void FrameReader::received(std::size_t bytes) {
@@ -218,6 +227,8 @@ std::size_t FrameReader::take(Bytes into) {
   begin_ += bytes;
   return bytes;
 }
+
+Bytes FrameReader::behind_taken() { return space().first(prelude_); }
 
 void FrameReader::pop_taken(ConstBytes payload) {
   check_payload(payload);

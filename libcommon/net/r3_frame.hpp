@@ -134,12 +134,15 @@ class FrameReader {
   // For a long payload, instead of payload(): moves what has arrived of it to `into`; the caller reads the
   // rest of the payload from the stream to there itself, and gives the whole to pop_taken().
   std::size_t take(Bytes into);
+  // What comes after that rest: the next frame's prelude; received() says how much of it came.
+  Bytes behind_taken();
   void pop_taken(ConstBytes payload);
 
   // Whether some bytes of an unfinished frame are here.
   bool partial() const { return begin_ < end_; }
 
  private:
+  std::size_t wanted() const;
   void check_payload(ConstBytes payload) const;
   void advance(std::size_t bytes);
 

@@ -37,6 +37,17 @@ class SocketLink : public Link {
     fail(errno, "receive");
   }
 
+  std::optional<std::size_t> read_some(Bytes into, Bytes then) override {
+    iovec parts[] = {{into.data(), into.size()}, {then.data(), then.size()}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = 2;
+    const auto n = ::recvmsg(input(), &message, MSG_DONTWAIT);
+    if (n >= 0) return static_cast<std::size_t>(n);
+    if (would_block()) return std::nullopt;
+    fail(errno, "receive");
+  }
+
   std::size_t write_some(std::span<const iovec> parts) override {
     msghdr message{};
     message.msg_iov = const_cast<iovec*>(parts.data());
@@ -63,6 +74,8 @@ class SocketLink : public Link {
 class PipeLink : public SocketLink {
  public:
   using SocketLink::SocketLink;
+
+  std::optional<std::size_t> read_some(Bytes into, Bytes) override { return read_some(into); }
 
   std::optional<std::size_t> read_some(Bytes into) override {
     if (!is_ready(input(), POLLIN)) return std::nullopt;

@@ -28,6 +28,10 @@ class Link {
   // At least one byte, or 0 at the end of the stream, or nothing if none is there yet. Throws when the
   // connection broke or its bytes are not authentic.
   virtual std::optional<std::size_t> read_some(Bytes into) = 0;
+  // The same, and when `into` is full, some of what comes next into `then`, if that costs no further call.
+  virtual std::optional<std::size_t> read_some(Bytes into, [[maybe_unused]] Bytes then) {
+    return read_some(into);
+  }
   // Takes as many bytes as can be taken now, 0 if none.
   virtual std::size_t write_some(std::span<const iovec> parts) = 0;
   // Passes on what write_some() took and still holds; whether all of it is gone.

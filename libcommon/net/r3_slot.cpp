@@ -18,6 +18,7 @@ using namespace wire;
 namespace {
 
 constexpr std::size_t kCork = 16 * KiB;
+constexpr std::size_t kReadAhead = 4 * KiB;
 constexpr std::uint32_t kMostCalls = 4096;
 constexpr std::uint32_t kDirect = 16 * KiB;  // payloads from here on are received in place
 constexpr std::chrono::milliseconds kStuck{15'000};  // nothing can be sent: the connection is dead
@@ -300,7 +301,7 @@ void R3Slot::receive(Lock& lock, Clock::time_point until) {
   const bool expect_long = bytes_ >= kDirect * in_flight_.load();
   lock.unlock();
   Bytes space = reader_->space();
-  if (expect_long && space.size() > kCork) space = space.first(kCork);
+  if (expect_long && space.size() > kReadAhead) space = space.first(kReadAhead);
   auto n = link_->read_some(space);
   if (!n) {
     wait_for_bytes(until);
@@ -396,13 +397,15 @@ void R3Slot::got_data(R3Call& call, const Header& reply) {
   if (whole) finish(call, 0);
 }
 
-void R3Slot::receive_into(Bytes into) {
+// All of `into`, and what comes with it of `then`, the reader's.
+void R3Slot::receive_into(Bytes into, Bytes then) {
   while (!into.empty()) {
-    const auto n = link_->read_some(into);
+    const auto n = link_->read_some(into, then);
     if (n && *n == 0) fail(ECONNRESET, "the server closed the connection");
     if (n) {
       session_.outage().heard(Clock::now());
-      into = into.subspan(*n);
+      if (*n > into.size()) reader_->received(*n - into.size());
+      into = into.subspan(std::min(*n, into.size()));
     } else if (!link_->holds_input()) {
       const Wait got = wait_for(link_->input(), POLLIN, session_.stop(), longest_silence());
       if (got == Wait::stopped) fail(ECANCELED, "connection");
@@ -418,7 +421,8 @@ void R3Slot::take_long(Lock& lock, const Header& frame) {
   if (reply.payload != into.size()) throw ProtocolError("a payload of the wrong length");
   pinned_ = true;
   lock.unlock();
-  receive_into(into.subspan(reader_->take(into)));
+  const auto rest = into.subspan(reader_->take(into));
+  if (!rest.empty()) receive_into(rest, reader_->behind_taken());
   reader_->pop_taken(into);
   lock.lock();
   pinned_ = false;

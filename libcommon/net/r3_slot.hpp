@@ -91,7 +91,7 @@ class R3Slot {
   R3Call& call_of(const wire::Header& reply);
   void take_reply(const wire::Header& reply, ConstBytes payload);
   Bytes place_of(const R3Call& call, const wire::Header& reply) const;
-  void receive_into(Bytes into);
+  void receive_into(Bytes into, Bytes then);
   void take_long(Lock& lock, const wire::Header& reply);
   void got_data(R3Call& call, const wire::Header& reply);
 
