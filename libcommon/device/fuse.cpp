@@ -119,10 +119,13 @@ class FuseDevice : public FuseFile {
   }
 
   // Where it is now: a directory above it may have got another name. None if somebody has taken it out of the
-  // tree; whoever has it open may go on.
+  // tree; whoever has it open may go on. The kernel gives both numbers to the next mount once ours is gone, but
+  // not before it has ended our connection: then only a dead mount can be ours.
   std::optional<std::string> where() const {
-    if (std::optional<Mount> now = find_mount(mounted_.mount.id)) return std::move(now->path);
-    return {};
+    std::optional<Mount> now = find_mount(mounted_.mount.id);
+    if (!now || now->minor != mounted_.mount.minor || now->type != kFuseType) return {};
+    if (!server_.connected() && !is_dead(*now)) return {};
+    return std::move(now->path);
   }
 
   void set_read_ahead() {

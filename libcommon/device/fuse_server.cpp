@@ -2,6 +2,7 @@
 #include "libcommon/device/fuse_server.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -168,6 +169,11 @@ void FuseServer::serve(Memory& memory) {
   begun_.request();
   ended_.request();
   if (options_.on_ended) options_.on_ended();
+}
+
+bool FuseServer::connected() const {
+  pollfd connection{fd_, POLLIN, 0};
+  return ::poll(&connection, 1, 0) >= 0 && (connection.revents & (POLLERR | POLLNVAL)) == 0;
 }
 
 bool FuseServer::wait_until_ended(std::chrono::steady_clock::time_point then) const {

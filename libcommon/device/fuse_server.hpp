@@ -39,6 +39,8 @@ class FuseServer {
   void start(const std::string& path, const std::vector<std::string>& mount_options);
   // Waits until the kernel and this server have agreed on what they can do. Throws if they cannot.
   void wait_until_agreed();
+  // Whether the kernel still has the connection; asks it.
+  bool connected() const;
   // Waits until the kernel has ended the connection; false if it has not by then.
   bool wait_until_ended(std::chrono::steady_clock::time_point then) const;
   void join();

@@ -3,14 +3,12 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
-#include "libcommon/base/apart.hpp"
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/fd.hpp"
 #include "libcommon/device/mounts.hpp"
@@ -33,21 +31,6 @@ std::string make_file() {
   std::string path = runtime_directory() + "/r3-XXXXXX";
   Fd(check(::mkostemp(path.data(), O_CLOEXEC), path));
   return path;
-}
-
-// Whether the server of a mount has gone. The kernel would answer a plain stat() from what it remembers; and
-// only its owner hears that the server has gone, so root asks as that user, apart.
-bool is_dead(const Mount& mount) {
-  const int answer = run_apart([&mount] {
-    if (::geteuid() == 0 && (::syscall(SYS_setresgid, mount.group, mount.group, mount.group) != 0 ||
-                             ::syscall(SYS_setresuid, mount.user, mount.user, mount.user) != 0))
-      return errno;
-    struct statx status{};
-    return ::statx(AT_FDCWD, mount.path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) == 0
-               ? 0
-               : errno;
-  });
-  return answer == ENOTCONN;
 }
 
 // A dead mount of ours is removed: nobody can lose anything by it. Any other is refused.

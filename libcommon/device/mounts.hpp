@@ -28,6 +28,9 @@ std::vector<Mount> read_mounts();
 // None if it is not in the tree any more.
 std::optional<Mount> find_mount(unsigned id);
 
+// Whether the server of a FUSE mount has gone. Asks the mount: waits for a server that does not answer.
+bool is_dead(const Mount& mount);
+
 struct Holder {
   std::string name;  // "sqlite3 (1234)"
   std::string file;  // opens what it holds: "/proc/1234/fd/5"

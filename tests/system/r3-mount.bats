@@ -299,6 +299,20 @@ let_go() {
   [ "$(head -c 4 below)" = late ]
 }
 
+@test "somebody else unmounts it, and the kernel gives its number to the next mount, which stays" {
+  mount_region memory:4K one
+  local first=$server_pid
+  kill -STOP "$first"
+  umount one
+  mount_region memory:8K two
+  kill -CONT "$first"
+  eventually gone "$first"
+  forget_server "$first"
+  [ "$(inode_size two)" = 8192 ]
+  stop_server
+  [ "$server_status" = 0 ]
+}
+
 @test "somebody else unmounts it lazily: who does not let go loses it, but not what was written" {
   truncate -s 64K below
   mount_region --grace 200ms "file:$PWD/below" disk
