@@ -221,3 +221,11 @@ APP
   run -1 "$BIN/r3-seed" -l unix:u a.img z
   [[ $output == *"another r3-seed or r3-leech"* ]]
 }
+
+# MIGRATION_KILLS=500 R3_SEED=7 for more of them, and others.
+@test "migration: killed, stopped or cut off at any point, it ends with one owner and loses nothing" {
+  need python3 python3 -c ''
+  mkdir kills
+  run -0 timeout -k 5 400 python3 "$ROOT/tests/system/migration_kills.py" "$BIN" "${MIGRATION_KILLS:-16}" "${R3_SEED:-1}" "$PWD/kills"
+  [[ $output == *" 0 failed"* ]]
+}

@@ -19,6 +19,7 @@ namespace {
 
 constexpr auto kLook = 20ms;       // how often it is asked whether it is time
 constexpr auto kPause = 1000ms;    // after the seeder said no
+constexpr const char* kNotTold = "the seeder does not know yet that all is here: ";
 constexpr std::uint64_t kReadAhead = 8 * MiB;
 
 double seconds_since(Migration::Clock::time_point start) {
@@ -80,11 +81,12 @@ Leech::~Leech() {
 void Leech::take_up(const std::optional<OwnerRecord>& before) {
   if (!before || before->state == State::pulling || before->state == State::gone) return;
   in_doubt_ = before->state == State::committing;
-  has_all_ = here_ = before->state == State::owner && before->token != 0;
+  // An r3-seed that had it since would have taken our attempt's number away.
+  has_all_ = here_ = before->state == State::owner && before->leecher != wire::LeecherId{};
   if (in_doubt_ || has_all_) return;
   if (options_.device.force && before->state != State::given) return;
   fail(EBUSY, options_.local + ": " + to_text(before->state) +
-                  (before->state == State::given ? "" : "; --force overwrites it"));
+                  (before->state == State::given ? "; r3-seed serves it" : "; r3-seed shows it, --force overwrites it"));
 }
 
 void Leech::hook(const char* option, const std::string& command) const {
@@ -121,22 +123,37 @@ void Leech::begin() {
 
 // All is here since the last time, but the seeder may not know it. It need not be there any more.
 void Leech::go_on_as_owner() {
+  const auto before = *file_.read();
   attach();
   open();
-  try {
-    RegionOptions there = options_.open;
-    there.read_only = true;
-    there.io_timeout = 5s;
-    const auto before = *file_.read();
-    const auto remote = open_region(parse_region(options_.remote), there);
-    if (auto* client = dynamic_cast<R3Client*>(remote.get()))
-      client->ask(wire::Type::close, {.leecher = before.leecher, .token = before.token});
-  } catch (const std::system_error& error) {
-    log_debug(error.what());
-  }
-  file_.write({State::owner, local_->size(), {}, 0});
+  if (before.token != 0 && !say_farewell(before)) return;
+  if (before.token == 0) log_warning(options_.local + ": was moved here before: nothing is pulled from " + options_.remote);
   phase("complete");
   if (!options_.seed_on.empty()) seed();
+}
+
+// True once the seeder knows, or is another one; false when asked to stop before.
+bool Leech::say_farewell(OwnerRecord record) {
+  RegionOptions there = options_.open;
+  there.read_only = true;
+  there.io_timeout = 5s;
+  for (bool said = false;;) {
+    try {
+      const auto remote = open_region(parse_region(options_.remote), there);
+      if (auto* client = dynamic_cast<R3Client*>(remote.get()))
+        client->ask(wire::Type::close, {.leecher = record.leecher, .token = record.token});
+      break;
+    } catch (const std::system_error& error) {
+      const int code = error.code().value();
+      if (code == ESTALE || code == EOPNOTSUPP) break;
+      if (!said) log_warning(kNotTold + std::string(error.what()));
+      said = true;
+    }
+    if (tool_.stop().wait_for(kPause)) return false;
+  }
+  record.token = 0;
+  file_.write(record);
+  return true;
 }
 
 void Leech::run() {
@@ -173,8 +190,9 @@ void Leech::update() {
 }
 
 void Leech::check_room() const {
-  if (store_->write_error() != 0 && leeched_->pulled() && !leeched_->complete())
-    fail(store_->write_error(), options_.local + ": it cannot be kept here");
+  if (store_->write_error() == 0 || !leeched_->pulled() || leeched_->complete()) return;
+  migration_->give_up();
+  fail(store_->write_error(), options_.local + ": it cannot be kept here");
 }
 
 bool Leech::move_when_right() {
@@ -306,7 +324,7 @@ void Leech::finish() {
       migration_->tell_seeder_complete();
       break;
     } catch (const std::system_error& error) {
-      log_warning("the seeder does not know yet that all is here: " + std::string(error.what()));
+      log_warning(kNotTold + std::string(error.what()));
       if (tool_.stop().wait_for(kPause)) return;
     }
   }

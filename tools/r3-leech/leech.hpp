@@ -37,6 +37,7 @@ class Leech {
  private:
   void open_regions(const std::optional<OwnerRecord>& before);
   void go_on_as_owner();
+  bool say_farewell(OwnerRecord record);
   void take_up(const std::optional<OwnerRecord>& before);
   void attach();
   void begin();
