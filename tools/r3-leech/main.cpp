@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // r3-leech: takes a region over from a seeder with the least downtime, and is the next seeder if wanted.
+#include <poll.h>
+#include <unistd.h>
+
 #include "libcommon/base/error.hpp"
 #include "tools/r3-leech/leech.hpp"
 
@@ -16,6 +19,12 @@ constexpr About kAbout{
     "r3-leech --ask finalize unix:/run/leech.sock",
 };
 
+// False: it ended without one, or the stop came.
+bool read_one_byte(int fd, const Stop& stop) {
+  std::byte byte{};
+  return wait_for(fd, POLLIN, stop) == Wait::ready && ::read(fd, &byte, 1) == 1;
+}
+
 // The move goes on in a thread of its own; this one answers questions and waits for the end.
 int serve(Tool& tool, LeechOptions& options) {
   check_leech(options);
@@ -25,7 +34,11 @@ int serve(Tool& tool, LeechOptions& options) {
     leech.ask_to_finalize();
     return Json().add("finalizing", true);
   });
-  TaskGroup mover;
+  TaskGroup mover, listener;
+  if (options.finalize_fd > 0)
+    listener.spawn([&] {
+      if (read_one_byte(static_cast<int>(options.finalize_fd), listener.stop())) leech.ask_to_finalize();
+    });
   mover.spawn([&] {
     try {
       leech.run();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/r3-leech/options.hpp"
 
+#include <fcntl.h>
+
 #include <stdexcept>
 
 namespace r3 {
@@ -16,6 +18,7 @@ void declare_leech(Tool& tool, LeechOptions& o) {
   set.group("When it moves");
   set.text("--finalize", "WHEN", o.finalize, "auto (default): when it costs little; ask: on the control word");
   set.number("--finalize-at", o.finalize_at, 1, 100, "when so many percent have been pulled");
+  set.number("--finalize-fd", o.finalize_fd, 3, 1023, "when something can be read from descriptor N");
   set.duration("--max-downtime", o.max_downtime, "auto: what may cost little means (default 300ms)");
   set.duration("--max-time", o.max_time, "auto: wait no longer for that (default 0s: as long as it gets better)");
   set.text("--on-timeout", "WHAT", o.on_timeout, "then postcopy (default), force or cancel");
@@ -61,6 +64,8 @@ void check_leech(const LeechOptions& options) {
   options.timeout_policy();
   if (options.finalize != "auto" && options.finalize != "ask")
     throw std::invalid_argument("--finalize: '" + options.finalize + "': auto or ask is accepted");
+  if (options.finalize_fd > 0 && ::fcntl(static_cast<int>(options.finalize_fd), F_GETFD) < 0)
+    throw std::invalid_argument("--finalize-fd: descriptor " + std::to_string(options.finalize_fd) + " is not open");
   check_pull_order(options.order.order);
   if (!options.seed_on.empty()) check_seed_access(options.access, options.seed_on);
   const Region remote = parse_region(options.remote);
