@@ -13,8 +13,8 @@ namespace {
 enum RequestAt : std::size_t { kLeecher = 0, kToken = 16, kRound = 24, kLease = 28, kFrom = 32,
                                kFlagsAt = 36, kRequestZero = 40 };
 enum ReplyAt : std::size_t { kReplyToken = 0, kReplyRound = 8, kReplyLease = 12, kNext = 16,
-                             kReplyZero = 20, kWritten = 24, kStopped = 32, kReplyZero2 = 40 };
-static_assert(kRequestZero + 8 == kMigrationSize && kReplyZero2 + 8 == kMigrationSize);
+                             kReplyZero = 20, kWritten = 24, kStopped = 32, kChanged = 40 };
+static_assert(kRequestZero + 8 == kMigrationSize && kChanged + 8 == kMigrationSize);
 static_assert(kLeecher + sizeof(LeecherId) == kToken);
 
 }  // namespace
@@ -38,6 +38,7 @@ std::vector<std::byte> encode(const MigrationReply& reply) {
   store_le(out.data() + kNext, reply.next);
   store_le(out.data() + kWritten, reply.written);
   store_le(out.data() + kStopped, reply.stopped);
+  store_le(out.data() + kChanged, reply.changed);
   std::byte* at = out.data() + kMigrationSize;
   for (const WrittenGroup& one : reply.blocks) {
     store_le(at, one.group);
@@ -69,6 +70,7 @@ MigrationReply decode_migration_reply(ConstBytes payload) {
   reply.next = load_le<std::uint32_t>(payload.data() + kNext);
   reply.written = load_le<std::uint64_t>(payload.data() + kWritten);
   reply.stopped = load_le<std::uint64_t>(payload.data() + kStopped);
+  reply.changed = load_le<std::uint64_t>(payload.data() + kChanged);
   reply.blocks.reserve((payload.size() - kMigrationSize) / kWrittenGroupSize);
   for (std::size_t at = kMigrationSize; at < payload.size(); at += kWrittenGroupSize) {
     const WrittenGroup one{load_le<std::uint32_t>(payload.data() + at),

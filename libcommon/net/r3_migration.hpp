@@ -35,6 +35,7 @@ struct MigrationReply {
   std::uint32_t next = 0;     // the group with which the next page begins; 0: there is none
   std::uint64_t written = 0;  // DIRTY: blocks, of the whole round or with kPeek since it
   std::uint64_t stopped = 0;  // FINALIZE: microseconds since the application was told to stop
+  std::uint64_t changed = 0;  // DIRTY with kPeek: bytes of all writes since the seeder began to track
   WrittenBlocks blocks;       // DIRTY, FINALIZE
   friend bool operator==(const MigrationReply&, const MigrationReply&) = default;
 };

@@ -157,6 +157,7 @@ MigrationReply Seeder::dirty(const MigrationRequest& request) {
     MigrationReply reply;
     reply.round = leecher.round;
     reply.written = tracked_.written(leecher.map);
+    reply.changed = tracked_.changed();
     return reply;
   }
   // Later pages are of what was taken with the first.

@@ -91,6 +91,7 @@ void Tracked::mark(std::uint64_t offset, std::uint64_t length) noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   const unsigned count = count_.load(std::memory_order_relaxed);
   if (count == 0) return;
+  changed_.fetch_add(length, std::memory_order_relaxed);
   const auto first = offset / kTrackedBlock;
   const auto last = (offset + length - 1) / kTrackedBlock;
   for (unsigned map = 0; map < count; ++map)

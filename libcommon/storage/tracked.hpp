@@ -45,6 +45,8 @@ class Tracked : public Decorator {
   WrittenBlocks take(unsigned map);
   // How many blocks take() would give now; takes nothing.
   std::uint64_t written(unsigned map) const;
+  // Bytes of all changes, each time anew, since somebody tracked first.
+  std::uint64_t changed() const { return changed_; }
 
   void write_at(ConstBytes from, std::uint64_t offset) override;
   void zero_at(std::uint64_t offset, std::uint64_t length, ZeroHow how = {}) override;
@@ -63,6 +65,7 @@ class Tracked : public Decorator {
   // Kept once made: who marks may still have it in hand.
   std::array<std::unique_ptr<Word[]>, kMostMaps> memory_;  // guarded by mutex_
   std::array<std::atomic<Word*>, kMostMaps> maps_{};       // null: nobody tracks with it
+  std::atomic<std::uint64_t> changed_{0};
   std::atomic<unsigned> count_{0};                         // maps up to here may be in use
 };
 
