@@ -52,6 +52,7 @@ proxy_src := $(wildcard tests/fault/proxy/*.cpp)
 sync_src  := $(filter-out %/main.cpp,$(wildcard tools/mmap-hashsync/*.cpp))
 helped_src := tools/regions/object_region.cpp tools/regions/helper_uri.cpp tools/regions/s3/signer.cpp
 dl_src    := $(filter-out %/main.cpp,$(wildcard tools/ram-dl/*.cpp)) tools/nbd-attach/table.cpp
+leech_src := tools/r3-leech/decision.cpp tools/r3-leech/rhythm.cpp
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 lib       := $(BUILD)/libcommon.a
 binaries  := $(tools:%=$(BUILD)/%)
@@ -103,7 +104,7 @@ $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
 $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
 $(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp \
-                       $(sync_src) $(helped_src) $(dl_src)) $(lib)
+                       $(sync_src) $(helped_src) $(dl_src) $(leech_src)) $(lib)
 	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)

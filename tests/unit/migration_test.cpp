@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The seeder's side of a migration, its messages and its record. A leecher with a device is in tests/system.
+#include <cmath>
 #include <fstream>
 #include <future>
 #include <thread>
@@ -11,6 +12,7 @@
 #include "libcommon/storage/pull_order.hpp"
 #include "tests/unit/backend_suite.hpp"
 #include "tests/unit/r3_host.hpp"
+#include "tools/r3-leech/decision.hpp"
 
 namespace r3::test {
 namespace {
@@ -68,7 +70,7 @@ class SeederTest : public testing::Test {
 TEST(MigrationMessages, AreWhatTheyWere) {
   const wire::MigrationRequest request{id_of(7), 0x123456789abcdefULL, 3, 1000, 42, wire::kPeek};
   EXPECT_EQ(wire::decode_migration_request(encode(request)), request);
-  const wire::MigrationReply reply{9, 2, 100, 8, 77, 123456, {{1, 2}, {7, ~0ULL}}};
+  const wire::MigrationReply reply{9, 2, 100, 8, 77, 123456, 654321, {{1, 2}, {7, ~0ULL}}};
   EXPECT_EQ(wire::decode_migration_reply(encode(reply)), reply);
   auto bytes = encode(reply);
   EXPECT_THROW(wire::decode_migration_reply(ConstBytes(bytes).first(bytes.size() - 1)), ProtocolError);
@@ -222,6 +224,90 @@ TEST_F(SeederTest, OverTheWireOnlyForWhoMayWrite) {
   EXPECT_EQ(error_of([&] { client->ask(Type::dirty, {.leecher = id_of(2), .round = 1}); }), ESTALE);
   R3Host plain(std::vector<R3Export>{R3Export{.name = "", .backend = &one.region}});
   EXPECT_EQ(error_of([&] { plain.client()->ask(Type::track, {}); }), EOPNOTSUPP);
+}
+
+// An application that writes 100 MB/s for `busy` seconds, then 1 MB/s for `quiet`, seen every 20 ms.
+struct Worker {
+  double busy = 0.4, quiet = 0.6, now = 0, changed = 0;
+  Rhythm rhythm;
+  bool is_busy() const { return std::fmod(now, busy + quiet) < busy; }
+  void work(double seconds) {
+    for (const double end = now + seconds; now < end; now += 0.02) {
+      rhythm.look(now, static_cast<std::uint64_t>(changed));
+      changed += (is_busy() ? 100e6 : 1e6) * 0.02;
+    }
+  }
+  void work_until(bool wanted) { while (is_busy() != wanted) work(0.02); }
+};
+
+TEST(Rhythm, IsLearntFromWholePhases) {
+  Worker worker;
+  worker.work(0.9);
+  EXPECT_EQ(worker.rhythm.state(), Rhythm::State::unknown);  // no quiet phase was seen to its end
+  worker.work(4);
+  EXPECT_TRUE(worker.rhythm.known());
+  EXPECT_NEAR(worker.rhythm.length(Rhythm::State::busy), 0.4, 0.05);
+  EXPECT_NEAR(worker.rhythm.length(Rhythm::State::quiet), 0.6, 0.05);
+  worker.work_until(true);
+  worker.work_until(false);
+  worker.work(0.1);
+  EXPECT_EQ(worker.rhythm.state(), Rhythm::State::quiet);
+  EXPECT_GT(worker.rhythm.lasts(worker.now, 0.2), 0.7);
+  EXPECT_LT(worker.rhythm.lasts(worker.now, 0.6), 0.3);
+  worker.work(0.6);
+  EXPECT_EQ(worker.rhythm.state(), Rhythm::State::busy);
+}
+
+TEST(Rhythm, WhoAlwaysWritesTheSameIsSteady) {
+  Worker worker;
+  worker.busy = 100;
+  worker.work(3);
+  EXPECT_EQ(worker.rhythm.state(), Rhythm::State::steady);
+  Worker idle;
+  idle.busy = 0;
+  idle.work(3);
+  EXPECT_EQ(idle.rhythm.state(), Rhythm::State::steady);
+}
+
+TEST(Decision, WaitsForAQuietPhaseThatIsWorthIt) {
+  using Step = Decision::Step;
+  Worker worker;
+  Decision decision({0.3, 0, 5});
+  decision.link(100e6, 0.01);
+  worker.work(3);
+  worker.work_until(true);
+  worker.work(0.1);
+  EXPECT_EQ(decision.next(4e6, worker.now, worker.rhythm), Step::hold);  // 40 ms more than in the quiet
+  EXPECT_EQ(Decision({0.3, 0, 0}).next(4e6, worker.now, worker.rhythm), Step::move);
+  worker.work_until(false);
+  worker.work(0.1);
+  EXPECT_EQ(decision.next(4e6, worker.now, worker.rhythm), Step::round);  // what the busy phase left
+  decision.pulled_again(4e6, worker.now);
+  EXPECT_EQ(decision.next(20e3, worker.now, worker.rhythm), Step::move);
+  // One that always comes too late waits no longer than it may.
+  worker.work(6);
+  worker.work_until(true);
+  worker.work(0.1);
+  EXPECT_EQ(decision.next(4e6, worker.now, worker.rhythm), Step::move);
+}
+
+TEST(Decision, WhoWritesTooMuchEndsByPolicy) {
+  using Step = Decision::Step;
+  Worker steady;
+  steady.busy = 1000;
+  steady.work(2);
+  Decision decision({0.3, 0, 5});
+  decision.link(10e6, 0.01);
+  for (int round = 0; round < 5; ++round) {
+    EXPECT_EQ(decision.next(50e6, steady.now, steady.rhythm), Step::round);
+    decision.pulled_again(50e6, steady.now);
+  }
+  EXPECT_EQ(decision.next(50e6, steady.now, steady.rhythm), Step::timeout);
+  Decision limited({0.3, 1, 5});
+  limited.link(10e6, 0.01);
+  EXPECT_EQ(limited.next(50e6, 0.5, steady.rhythm), Step::round);
+  EXPECT_EQ(limited.next(50e6, 1.5, steady.rhythm), Step::timeout);
+  EXPECT_EQ(limited.next(1e6, 1.5, steady.rhythm), Step::move);
 }
 
 // What a leecher pulls, and what it has to pull again.

@@ -66,8 +66,9 @@ std::uint64_t Migration::round() {
   return count_blocks(blocks) * kTrackedBlock;
 }
 
-std::uint64_t Migration::written() {
-  return seeder_.ask(Type::dirty, {.leecher = id_, .flags = kPeek}).written * kTrackedBlock;
+Migration::Writes Migration::writes() {
+  const auto reply = seeder_.ask(Type::dirty, {.leecher = id_, .flags = kPeek});
+  return {reply.written * kTrackedBlock, reply.changed};
 }
 
 // Nothing is on its way while the seeder answers: neither do bytes stand in the answer's way, nor do any

@@ -26,8 +26,11 @@ class Migration {
   void begin();
   // Takes what was written since the last round: it is pulled again. Returns how many bytes that is.
   std::uint64_t round();
-  // Bytes that were written since the last round.
-  std::uint64_t written();
+  struct Writes {
+    std::uint64_t bytes = 0;    // of blocks that were written since the last round
+    std::uint64_t changed = 0;  // of all writes since the seeder began, each time anew; 0: an old seeder
+  };
+  Writes writes();
   // FINALIZE and COMMIT. True: the region is here, and `open` was called as soon as it was: it returns
   // whether the application can go on, which ends the downtime. False: the seeder keeps it and says
   // why(); begin() or round() goes on. Until COMMIT is answered, whatever happens, this waits for the

@@ -21,6 +21,8 @@ void declare_leech(Tool& tool, LeechOptions& o) {
   set.number("--finalize-fd", o.finalize_fd, 3, 1023, "when something can be read from descriptor N");
   set.duration("--max-downtime", o.max_downtime, "auto: what may cost little means (default 300ms)");
   set.duration("--max-time", o.max_time, "auto: wait no longer for that (default 0s: as long as it gets better)");
+  set.duration("--quiet-wait", o.quiet_wait,
+               "auto: wait at most that long for the application to write little (default 5s)");
   set.text("--on-timeout", "WHAT", o.on_timeout, "then postcopy (default), force or cancel");
   set.duration("--lease", o.lease, "how long the seeder waits for this side (default 10s)");
   set.text("--on-resume", "CMD", o.on_resume, "start the application: the region is here");

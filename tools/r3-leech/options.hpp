@@ -24,7 +24,7 @@ struct LeechOptions {
   std::string finalize = "auto", on_timeout = "postcopy";
   unsigned finalize_at = 0;  // percent; 0: not given
   unsigned finalize_fd = 0;  // 0: not given
-  std::chrono::milliseconds max_downtime{300}, max_time{0}, lease{10'000}, hook_timeout{10'000};
+  std::chrono::milliseconds max_downtime{300}, max_time{0}, quiet_wait{5'000}, lease{10'000}, hook_timeout{10'000};
   std::string on_suspend, on_resume, on_stop;
   PullPlanOptions order;
   unsigned pull_workers = 16;
