@@ -14,6 +14,7 @@ setup() {
 teardown() {
   local status=0
   stop_servers || status=$?
+  [[ -n $BATS_TEST_COMPLETED ]] || tail -n 20 leech.err leech.events seed.events >&2 || true
   # What the tests killed left mounted.
   for path in a b c small; do umount -l "$path" 2>/dev/null || true; done
   return "$status"
@@ -159,8 +160,10 @@ APP
   grep -q 'small/b.img: it cannot be kept here: No space left on device' leech.err
   eventually phase_is r3-seed seed.ctl seeding
   # And after the move: asked for before all is here.
-  : >leech.events
-  leech --finalize-at 20 "$(region s)" small/b.img b
+  rm leech.events small/b.img*
+  truncate -s 8M small/b.img
+  link slow s --rate 40M
+  leech --finalize-at 20 "$(region slow)" small/b.img b
   PATIENCE=20 eventually event leech.events migrated
   PATIENCE=20 eventually grep -q 'No space left on device: trying again' leech.err
   cmp a.img b # what cannot be kept is read from the seeder
