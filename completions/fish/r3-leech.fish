@@ -24,7 +24,7 @@ complete -c r3-leech -l hook-timeout -x -d 'how long each CMD may take (default 
 complete -c r3-leech -l pull-order -r -F -d 'auto (default), sequential, reverse, ext4, sqlite, mp4, elf, script, disk, a FILE of ranges or exec:COMMAND'
 complete -c r3-leech -l record -r -F -d 'write down what is read, in order'
 complete -c r3-leech -l replay -r -F -d 'pull what was recorded first'
-complete -c r3-leech -l pull-workers -x -d 'requests in flight, at most (default 16)'
+complete -c r3-leech -l pull-workers -x -d 'requests in flight, at most (default 128)'
 complete -c r3-leech -l pull-rate -x -d 'pull at most SIZE a second (default: no limit)'
 complete -c r3-leech -l connections -x -d 'connections to the seeder (default 1)'
 complete -c r3-leech -l seed-on -r -F -d 'when all is here, offer it to leechers there, as r3-seed'

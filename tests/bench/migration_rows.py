@@ -5,6 +5,7 @@ the limits: two round trips, and size / rate. Both sides and the application are
 
 The application is this program: it writes at one side, says when it has stopped, and waits in a read at the
 other side's device, which was opened before."""
+import json
 import os
 import random
 import shutil
@@ -84,10 +85,10 @@ class Move:
             stdout=subprocess.DEVNULL)
 
     def status(self):
-        try:
-            return run_json([f"{BIN}/r3-leech", "--ask", "status", f"unix:{self.directory}/ctl"])
-        except subprocess.CalledProcessError:
-            return {"phase": "starting", "percent": 0}
+        done = subprocess.run([f"{BIN}/r3-leech", "--ask", "status", f"unix:{self.directory}/ctl"],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        found = json.loads(done.stdout) if done.returncode == 0 else {}
+        return {"phase": "starting", "percent": 0, **found}  # it may not listen yet
 
     def first_use(self, offset):
         """Opens the device of the other side, and reads and writes a block; when that was done."""

@@ -240,10 +240,13 @@ struct Worker {
   void work_until(bool wanted) { while (is_busy() != wanted) work(0.02); }
 };
 
-TEST(Rhythm, IsLearntFromWholePhases) {
+TEST(Rhythm, IsLearntFromWhatWasSeen) {
   Worker worker;
-  worker.work(0.9);
-  EXPECT_EQ(worker.rhythm.state(), Rhythm::State::unknown);  // no quiet phase was seen to its end
+  worker.work(0.4);
+  EXPECT_EQ(worker.rhythm.state(), Rhythm::State::unknown);
+  worker.work(0.2);
+  EXPECT_EQ(worker.rhythm.state(), Rhythm::State::quiet);  // whose end was never seen
+  EXPECT_EQ(worker.rhythm.lasts(worker.now, 1), 0.5);
   worker.work(4);
   EXPECT_TRUE(worker.rhythm.known());
   EXPECT_NEAR(worker.rhythm.length(Rhythm::State::busy), 0.4, 0.05);

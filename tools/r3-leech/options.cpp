@@ -33,7 +33,7 @@ void declare_leech(Tool& tool, LeechOptions& o) {
            "exec:COMMAND");
   set.text("--record", "FILE", o.order.record, "write down what is read, in order");
   set.text("--replay", "FILE", o.order.replay, "pull what was recorded first");
-  set.number("--pull-workers", o.pull_workers, 1, 256, "requests in flight, at most (default 16)");
+  set.number("--pull-workers", o.pull_workers, 1, 256, "requests in flight, at most (default 128)");
   set.size("--pull-rate", o.pull_rate, "pull at most SIZE a second (default: no limit)");
   set.number("--connections", o.open.connections, 1, 64, "connections to the seeder (default 1)");
   set.group("The next move");

@@ -27,7 +27,7 @@ struct LeechOptions {
   std::chrono::milliseconds max_downtime{300}, max_time{0}, quiet_wait{5'000}, lease{10'000}, hook_timeout{10'000};
   std::string on_suspend, on_resume, on_stop;
   PullPlanOptions order;
-  unsigned pull_workers = 16;
+  unsigned pull_workers = 128;  // scattered blocks are many small requests
   std::uint64_t pull_rate = 0;
   std::vector<std::string> seed_on;
   SeedAccess access;

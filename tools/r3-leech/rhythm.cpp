@@ -34,7 +34,7 @@ double Rhythm::threshold() const {
       sums[upper] += one.rate;
       ++counts[upper];
     }
-    if (counts[0] == 0 || counts[1] == 0) return 0;
+    if (counts[0] < kPhase || counts[1] < kPhase) return 0;
     const double before = middle;
     for (int i : {0, 1}) means[i] = sums[i] / static_cast<double>(counts[i]);
     if ((means[0] + means[1]) / 2 == before) break;
@@ -60,8 +60,7 @@ void Rhythm::find_phases() {
     since_ = one.begin;
     busy = !busy;
   }
-  if (quiet_.empty() || busy_.empty()) state_ = State::unknown;
-  else state_ = busy ? State::busy : State::quiet;
+  state_ = busy ? State::busy : State::quiet;
 }
 
 // Of those that lasted as long as this one has; with nothing to go by, as likely as not.

@@ -16,8 +16,8 @@ class Rhythm {
   void look(double now, std::uint64_t changed);
 
   enum class State {
-    unknown,  // no phase of either kind has been seen from its beginning to its end
-    steady,   // seen long enough, but all the time the same
+    unknown,  // not seen long enough
+    steady,   // all the time the same
     quiet,
     busy
   };
@@ -35,6 +35,7 @@ class Rhythm {
   static constexpr double kSlice = 0.025;         // seconds
   static constexpr std::size_t kMostSlices = 4096;  // what is older is forgotten
   static constexpr std::size_t kEnough = 20;        // slices, to call it steady
+  static constexpr std::size_t kPhase = 3;          // slices of either kind, to call it a rhythm
   static constexpr double kApart = 4;               // busy writes at least so many times as much
 
   struct Slice {
