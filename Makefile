@@ -36,12 +36,12 @@ all_regions   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/regions/*/main.
 libs_redis    := $(shell pkg-config --libs hiredis 2>/dev/null)
 libs_http     := $(shell pkg-config --libs libcurl 2>/dev/null)
 libs_s3       := $(libs_http)
+libs_cql      := $(shell pkg-config --libs zlib 2>/dev/null)
 libs_rados    := $(if $(wildcard /usr/include/rados/librados.h),-lrados)
 libs_confine  := $(shell pkg-config --libs libseccomp 2>/dev/null)
 regions       := $(if $(libs_confine),$(foreach r,$(all_regions),$(if $(libs_$(r)),$(r))))
 shares_http   := web
 shares_s3     := web
-regions       := $(foreach r,$(all_regions),$(shell pkg-config --exists libseccomp $(needs_$(r)) && echo $(r)))
 region_src    := $(wildcard tools/regions/*.cpp)
 lib_src   := $(wildcard libcommon/*/*.cpp)
 unit_src  := $(wildcard tests/unit/*.cpp)
@@ -50,7 +50,8 @@ aid_src   := $(wildcard tests/cli/*.cpp tests/fault/*.cpp tests/bench/*.cpp test
 proxy_src := $(wildcard tests/fault/proxy/*.cpp)
 # What tests of the insides of a tool are linked with.
 sync_src  := $(filter-out %/main.cpp,$(wildcard tools/mmap-hashsync/*.cpp))
-helped_src := tools/regions/object_region.cpp tools/regions/helper_uri.cpp tools/regions/s3/signer.cpp
+helped_src := tools/regions/object_region.cpp tools/regions/helper_uri.cpp tools/regions/s3/signer.cpp \
+              tools/regions/cql/frame.cpp
 dl_src    := $(filter-out %/main.cpp,$(wildcard tools/ram-dl/*.cpp)) tools/nbd-attach/table.cpp
 leech_src := tools/r3-leech/decision.cpp tools/r3-leech/rhythm.cpp
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
@@ -105,13 +106,15 @@ $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
 $(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp \
                        $(sync_src) $(helped_src) $(dl_src) $(leech_src)) $(lib)
-	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) -o $@
+	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) $(libs_cql) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
 
 $(BUILD)/fuzz/hashsync_fuzz $(BUILD)/fuzzer/hashsync_fuzz: $(call objects,$(sync_src))
+$(BUILD)/fuzz/cql_frame_fuzz $(BUILD)/fuzzer/cql_frame_fuzz: $(call objects,tools/regions/cql/frame.cpp)
+$(BUILD)/fuzz/cql_frame_fuzz $(BUILD)/fuzzer/cql_frame_fuzz: LDLIBS += $(libs_cql)
 
 # The corpora are replayed under sanitizers in every check.
 checked_replays := $(if $(SAN),$(BUILD),build-address-undefined)
@@ -120,8 +123,9 @@ STAGES          ?= unit cli fuzz model
 check:
 	+$(MAKE) WERROR=1 run-tests
 
+# With CASSANDRA=1 the tests on a real Apache Cassandra run too: two minutes more.
 test:
-	scripts/install-deps build test vm deb
+	scripts/install-deps build test vm deb $(if $(CASSANDRA),cassandra)
 	+$(MAKE) WERROR=1 STAGES="$(STAGES) system vm" run-tests
 
 # How much memory a sanitizer takes is not ours to answer for.

@@ -16,43 +16,6 @@ example() { # LINE
   awk -v first="$1" '/^\.Ed/ { on = 0 } $0 == first { on = 1 } on' "$ROOT/man/r3-region-helper.7" | sed 's/\\e/\\/g'
 }
 
-# written REGION: through an NBD server; random bytes at odd places, over chunks and their borders.
-written() {
-  head -c 3000001 /dev/urandom >data
-  start_server nbd-serve -l "unix:$PWD/n" "$1"
-  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n"
-  /usr/bin/python3 -m nbd -u "nbd+unix:///?socket=$PWD/n" -c '
-data = bytearray(open("data", "rb").read())
-import random
-random.seed(7)
-for _ in range(60):
-    at = random.randrange(len(data)); size = min(random.choice((1, 100, 4096, 65536, 200000)), len(data) - at)
-    if random.random() < 0.3:
-        h.zero(size, at); data[at:at + size] = bytes(size)
-    else:
-        part = random.randbytes(size); h.pwrite(part, at); data[at:at + size] = part
-    at = random.randrange(len(data)); size = min(70000, len(data) - at)
-    assert h.pread(size, at) == data[at:at + size], at
-h.flush()
-open("data", "wb").write(data)'
-  nbdcopy "nbd+unix:///?socket=$PWD/n" back
-  cmp -n 3000001 data back
-  stop_server
-}
-
-# read_again REGION: what was written is there for another process.
-read_again() {
-  start_server nbd-serve -r -l "unix:$PWD/n" "$1"
-  nbdcopy "nbd+unix:///?socket=$PWD/n" back
-  cmp -n 3000001 data back
-  stop_server
-}
-
-fails() { # STATUS TEXT REGION: nbd-serve cannot open the region, and says so
-  run -"$1" "$BIN/nbd-serve" -l "unix:$PWD/n" "$3" --run true
-  [[ $output == *"$2"* ]]
-}
-
 @test "the helpers in the page, in Python and in C++, are regions" {
   mkdir libexec
   example '#!/usr/bin/env python3' >libexec/region-ram

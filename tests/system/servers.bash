@@ -183,3 +183,89 @@ start_osd() {
 }
 
 ceph_does() { timeout 20 ceph -c "$ceph_conf" --connect-timeout 10 "$@" >>"$BATS_TEST_TMPDIR/ceph/out" 2>&1; }
+
+# fetch_cassandra: its Java archives, once for all runs with this build directory. Sets cassandra_jars.
+fetch_cassandra() {
+  cassandra_jars=$BIN/cassandra
+  "$ROOT/tests/system/cassandra/fetch" "$cassandra_jars"
+}
+
+# start_cassandra DIRECTORY: one server with users and rights, on the port of DIRECTORY/port (a free one at the first
+# start), process DIRECTORY/pid. What is in DIRECTORY stays when it is killed.
+start_cassandra() {
+  local dir=$1
+  mkdir -p "$dir"
+  [[ -e $dir/port ]] || free_port >"$dir/port"
+  [[ -e $dir/storage ]] || free_port >"$dir/storage"
+  cat >"$dir/cassandra.yaml" <<EOF
+cluster_name: r3
+num_tokens: 1
+initial_token: 0
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+commitlog_sync: batch
+commitlog_directory: $dir/commitlog
+data_file_directories: [ $dir/data ]
+saved_caches_directory: $dir/caches
+hints_directory: $dir/hints
+listen_address: 127.0.0.1
+storage_port: $(<"$dir/storage")
+rpc_address: 127.0.0.1
+native_transport_port: $(<"$dir/port")
+endpoint_snitch: SimpleSnitch
+authenticator: PasswordAuthenticator
+authorizer: CassandraAuthorizer
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters: [ { seeds: "127.0.0.1:$(<"$dir/storage")" } ]
+memtable_heap_space: 64MiB
+memtable_offheap_space: 64MiB
+auto_snapshot: false
+EOF
+  (cd "$dir" && exec java @"$ROOT/tests/system/cassandra/java.options" -Dcassandra.config="file://$dir/cassandra.yaml" \
+    -Dcassandra.storagedir="$dir" -Dcassandra.logdir="$dir" -Djava.io.tmpdir="$dir" -cp "$cassandra_jars/*" \
+    org.apache.cassandra.service.CassandraDaemon) >>"$dir/log" 2>&1 3>&- &
+  echo $! >"$dir/pid"
+  PATIENCE=100 eventually cql_does "$dir" 's.execute("select key from system.local")'
+}
+
+# cql_does DIRECTORY PROGRAM: runs PROGRAM with the session `s` of another client than ours.
+cql_does() { /usr/bin/python3 "$ROOT/tests/system/cql_client.py" "$(<"$1/port")" cassandra cassandra <<<"$2" 2>>"$1/client"; }
+
+# What is asked of every region on such a server.
+
+# written REGION: through an NBD server; random bytes at odd places, over chunks and their borders.
+written() {
+  head -c 3000001 /dev/urandom >data
+  start_server nbd-serve -l "unix:$PWD/n" "$1"
+  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n"
+  /usr/bin/python3 -m nbd -u "nbd+unix:///?socket=$PWD/n" -c '
+data = bytearray(open("data", "rb").read())
+import random
+random.seed(7)
+for _ in range(60):
+    at = random.randrange(len(data)); size = min(random.choice((1, 100, 4096, 65536, 200000)), len(data) - at)
+    if random.random() < 0.3:
+        h.zero(size, at); data[at:at + size] = bytes(size)
+    else:
+        part = random.randbytes(size); h.pwrite(part, at); data[at:at + size] = part
+    at = random.randrange(len(data)); size = min(70000, len(data) - at)
+    assert h.pread(size, at) == data[at:at + size], at
+h.flush()
+open("data", "wb").write(data)'
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+  stop_server
+}
+
+# read_again REGION: what was written is there for another process.
+read_again() {
+  start_server nbd-serve -r -l "unix:$PWD/n" "$1"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+  stop_server
+}
+
+fails() { # STATUS TEXT REGION: nbd-serve cannot open the region, and says so
+  run -"$1" "$BIN/nbd-serve" -l "unix:$PWD/n" "$3" --run true
+  [[ $output == *"$2"* ]]
+}

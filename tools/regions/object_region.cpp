@@ -189,7 +189,11 @@ ObjectLayout parse_layout(const UriParameters& parameters, bool read_only) {
 
 Helped open_object_region(std::unique_ptr<ObjectStore> store, const ObjectLayout& layout,
                           const std::string& name) {
+  if (layout.chunk && *layout.chunk > layout.largest_chunk)
+    throw std::invalid_argument("region \"" + name + "\": chunk=: at most " + format_size(layout.largest_chunk) +
+                                " is accepted here");
   const Shape shape = shape_of(*store, layout, name);
+  store->set_chunk(shape.chunk);
   auto objects = std::make_unique<Objects>(std::move(store), shape, layout.read_only);
   return {std::make_unique<Chunked>(std::move(objects), shape.chunk, ChunkReads::any), shape.id};
 }

@@ -43,6 +43,8 @@ class ObjectStore {
   virtual std::optional<std::string> get_label() = 0;
   // Only if there is none: false if there is one (by now).
   virtual bool make_label(const std::string& text) = 0;
+  // How long objects are, once that is known, for stores that name them by their offset. Before any get or put.
+  virtual void set_chunk(std::uint64_t) {}
 
   // See Backend.
   virtual void abandon() noexcept {}
@@ -52,6 +54,7 @@ struct ObjectLayout {
   std::optional<std::uint64_t> size;   // given by the user; needed for a new region
   std::optional<std::uint64_t> chunk;  // likewise; a power of two, 4 KiB to 32 MiB
   std::uint64_t default_chunk = 64 * 1024;
+  std::uint64_t largest_chunk = 32 * 1024 * 1024;  // that the store can take
   bool labelled = true;                // false: a layout of others, without a label: size and chunk are needed
   bool read_only = false;
 };
