@@ -122,6 +122,7 @@ TEST_F(SeederTest, HandsOverWhatWasWritten) {
   EXPECT_EQ(one.suspended, 1);
   one.ask(Type::track, {.leecher = id_of(2)});
   EXPECT_EQ(one.error(Type::finalize, {.leecher = id_of(2), .round = 1}), EBUSY);
+  EXPECT_EQ(one.ask(Type::dirty, {.leecher = id_of(2), .round = 1}).round, 0u);  // none begins now
   EXPECT_EQ(one.error(Type::commit, {.leecher = id_of(2), .token = reply.token}), ESTALE);
   EXPECT_EQ(one.error(Type::commit, {.leecher = id_of(1), .token = reply.token + 1}), ESTALE);
   EXPECT_EQ(one.error(Type::commit, {.leecher = id_of(1), .token = 0}), ESTALE);  // only asks

@@ -61,7 +61,7 @@ WrittenBlocks Migration::pages(Type type, MigrationRequest request, MigrationRep
 std::uint64_t Migration::round() {
   MigrationReply reply;
   const auto blocks = pages(Type::dirty, {.leecher = id_, .round = round_ + 1}, reply);
-  ++round_;
+  round_ = reply.round;  // the last one again, while the seeder is suspended for somebody else
   region_.invalidate(blocks);
   return count_blocks(blocks) * kTrackedBlock;
 }
@@ -85,7 +85,7 @@ bool Migration::take_over(std::chrono::milliseconds lease, const std::function<b
   try {
     const auto blocks = pages(Type::finalize, {.leecher = id_, .round = round_ + 1,
                                                .lease = static_cast<std::uint32_t>(lease.count())}, reply);
-    ++round_;
+    round_ = reply.round;
     region_.invalidate(blocks);
   } catch (const std::system_error& error) {
     why_ = reason_of(error.code().value());
