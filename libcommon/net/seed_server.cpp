@@ -59,13 +59,6 @@ std::vector<std::string> SeedServer::addresses() const {
   return all;
 }
 
-void SeedServer::wait_until_left(std::chrono::milliseconds patience, const Stop& stop) const {
-  constexpr std::chrono::milliseconds kLook{10};
-  const auto until = std::chrono::steady_clock::now() + patience;
-  while (gate_.connected() > 0 && std::chrono::steady_clock::now() < until)
-    if (stop.wait_for(kLook)) return;
-}
-
 void SeedServer::set_access(const SeedAccess& access) { gate_.set_policy(policy_of(access)); }
 
 }  // namespace r3

@@ -32,8 +32,6 @@ class SeedServer {
 
   std::vector<std::string> addresses() const;
   const R3Counters& counters() const { return server_.counters(); }
-  // Until no client is connected any more, for at most `patience`.
-  void wait_until_left(std::chrono::milliseconds patience, const Stop& stop) const;
   void set_access(const SeedAccess& access);
 
  private:

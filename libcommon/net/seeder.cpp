@@ -108,6 +108,18 @@ void Seeder::drop(const LeecherId& id) {
   leechers_ = static_cast<unsigned>(list_.size());
 }
 
+// It knows now, and is not waited for.
+void Seeder::refuse_moved(const LeecherId& id) {
+  drop(id);
+  fail(ESHUTDOWN, "moved");
+}
+
+void Seeder::wait_until_told(milliseconds patience, const Stop& stop) const {
+  const auto until = Clock::now() + patience;
+  while (leechers_ > 0 && Clock::now() < until)
+    if (stop.wait_for(milliseconds(5))) return;
+}
+
 // The one that has said nothing for the longest time gives its map up.
 void Seeder::make_room() {
   if (list_.size() < Tracked::kMostMaps) return;
@@ -119,7 +131,7 @@ void Seeder::make_room() {
 
 // Repeated: from the beginning, for a leecher that was started again.
 MigrationReply Seeder::track(const LeecherId& id) {
-  if (phase_ >= Phase::given) fail(ESHUTDOWN, "moved");
+  if (phase_ >= Phase::given) refuse_moved(id);
   if (phase_ == Phase::suspended && for_ == id) resume("the leecher began again");
   drop(id);
   make_room();
@@ -151,7 +163,7 @@ MigrationReply Seeder::page(const Leecher& leecher, std::uint32_t from) const {
 }
 
 MigrationReply Seeder::dirty(const MigrationRequest& request) {
-  if (phase_ >= Phase::given && for_ != request.leecher) fail(ESHUTDOWN, "moved");
+  if (phase_ >= Phase::given && for_ != request.leecher) refuse_moved(request.leecher);
   Leecher& leecher = leecher_of(request.leecher);
   if (request.flags & kPeek) {
     MigrationReply reply;
@@ -184,7 +196,7 @@ void Seeder::suspend() {
 }
 
 MigrationReply Seeder::finalize(const MigrationRequest& request) {
-  if (phase_ >= Phase::given || ending_) fail(ESHUTDOWN, "moved");
+  if (phase_ >= Phase::given || ending_) refuse_moved(request.leecher);
   Leecher& leecher = leecher_of(request.leecher);
   if (phase_ == Phase::suspended && for_ != request.leecher) fail(EBUSY, "another leecher finalizes");
   if (phase_ == Phase::seeding) {
@@ -281,6 +293,7 @@ MigrationReply Seeder::close(const MigrationRequest& request) {
   if (phase_ == Phase::given) {
     record(OwnerRecord::State::gone);
     phase_ = Phase::gone;
+    drop(for_);
     tell("closed");
     gone_.request();
   }

@@ -50,6 +50,8 @@ class Seeder : public R3Migration {
   void end();
   // Requested when a leecher has all.
   Stop& gone() { return gone_; }
+  // Then: until every other leecher has heard so, for at most `patience`.
+  void wait_until_told(std::chrono::milliseconds patience, const Stop& stop) const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -75,6 +77,7 @@ class Seeder : public R3Migration {
   wire::MigrationReply page(const Leecher& leecher, std::uint32_t from) const;
   void record(OwnerRecord::State state);
   void drop(const wire::LeecherId& id);
+  [[noreturn]] void refuse_moved(const wire::LeecherId& id);
   void make_room();
   void watch_lease();
   void tell(const std::string& event, const std::string& why = {}) const {

@@ -26,7 +26,7 @@ NextSeeder::NextSeeder(Tool& tool, LeechOptions& options, Outside& outside, Lock
 
 void NextSeeder::wait() const {
   if (wait_for(seeder_.gone().fd(), POLLIN, tool_.stop()) != Wait::ready) return;
-  server_->wait_until_left(kFarewell, tool_.stop());
+  seeder_.wait_until_told(kFarewell, tool_.stop());
   tool_.stop().request();
 }
 

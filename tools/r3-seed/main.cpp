@@ -117,7 +117,7 @@ int serve(Tool& tool, Options& o) {
   TaskGroup ender;
   ender.spawn([&] {
     if (wait_for(seeder.gone().fd(), POLLIN, ender.stop()) != Wait::ready) return;
-    server.wait_until_left(kFarewell, ender.stop());
+    seeder.wait_until_told(kFarewell, ender.stop());
     tool.stop().request();
   });
   tool.ready();
