@@ -236,7 +236,8 @@ def one_point(task):
 
 
 def main():
-    binaries, points, seed, directory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), os.path.abspath(sys.argv[4])
+    binaries, directory = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[4])
+    points, seed = int(sys.argv[2]), int(sys.argv[3])
     first = int(os.environ.get("FIRST", 0))
     tasks = [(binaries, seed, point, directory) for point in range(first, first + points)]
     failed = 0

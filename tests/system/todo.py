@@ -86,7 +86,8 @@ class Client:
                 self.acknowledged = self.ask(f"add thing {self.acknowledged}")
                 now = time.monotonic()
                 longest, last = max(longest, now - (last or now)), now
-                open("used", "w").write(f"{self.acknowledged} {self.addresses[0]}")
+                with open("used", "w") as used:
+                    print(self.acknowledged, self.addresses[0], file=used)
                 time.sleep(0.001)
             except (OSError, ValueError):
                 self.stream = None
