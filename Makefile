@@ -20,7 +20,7 @@ CXX      ?= g++
 OPT      ?= -O2 -g1
 CXXFLAGS += -std=c++20 $(OPT) -fPIE -pthread -fstack-protector-strong -ffunction-sections \
             -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor \
-            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer,-D_FORTIFY_SOURCE=2) \
+            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer $(if $(filter thread,$(SAN)),-Wno-tsan),-D_FORTIFY_SOURCE=2) \
             $(if $(WERROR),-Werror)
 CPPFLAGS += -I. -D_FILE_OFFSET_BITS=64 -DR3_LIBEXECDIR='"$(LIBEXECDIR)"'
 LDFLAGS  += -pie -pthread -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN),-Wl$(comma)--gc-sections -static-libstdc++ -static-libgcc)
