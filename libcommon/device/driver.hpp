@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "libcommon/base/bytes.hpp"
 #include "libcommon/storage/backend.hpp"
 
 namespace r3 {
@@ -24,6 +25,9 @@ struct DeviceOptions {
   std::optional<gid_t> group;
   bool read_only = false;
   bool force = false;     // hide a file that is not empty
+  // How far the kernel reads ahead at most; 0: what suits the driver. Little, where what is not read should stay away.
+  std::uint64_t read_ahead = 0;
+  std::uint64_t read_ahead_kib(std::uint64_t usual) const { return read_ahead != 0 ? read_ahead / KiB : usual; }
   unsigned threads = 64;  // requests that may wait for the backend at once
   // Names a region whose bytes outlive this process, and how it is shown: a block device (ublk, nbd) then waits for
   // the next process that has the same, if this one is killed. Empty: its users get errors at once.

@@ -131,7 +131,8 @@ class FuseDevice : public FuseFile {
   void set_read_ahead() {
     std::ofstream setting("/sys/class/bdi/0:" + std::to_string(mounted_.mount.minor) +
                           "/read_ahead_kb");
-    setting << kReadAheadKiB << std::flush;  // root only; slower otherwise
+    // Root only; slower otherwise.
+    setting << options_.read_ahead_kib(kReadAheadKiB) << std::flush;
   }
 
   // What the kernel holds, then what the backend holds. Returns 0 or an errno.

@@ -176,7 +176,7 @@ class NbdDriver : public Device {
     shown_.emplace(attached_.node(), options);
     link_.emplace(options.path, attached_.node());
     tune_queue(attached_.node(), "max_sectors_kb", kRequestKiB);
-    tune_queue(attached_.node(), "read_ahead_kb", kReadAheadKiB);
+    tune_queue(attached_.node(), "read_ahead_kb", options.read_ahead_kib(kReadAheadKiB));
   }
 
   ~NbdDriver() override {

@@ -18,7 +18,7 @@ class UblkDevice : public Device {
   UblkDevice(Backend& backend, const DeviceOptions& options)
       : options_(options), counted_(backend), server_(kernel_, counted_, server_options(backend, options)),
         shown_(server_.node(), options), link_(options.path, server_.node()) {
-    tune_queue(shown_.path(), "read_ahead_kb", kReadAheadKiB);
+    tune_queue(shown_.path(), "read_ahead_kb", options.read_ahead_kib(kReadAheadKiB));
   }
 
   ~UblkDevice() override {

@@ -50,6 +50,13 @@ cut() { # PID: killed with -9
   cmp image first
 }
 
+@test "--no-pull: a page of a mapping brings no more than its surroundings" {
+  serve
+  mount_it --no-pull --read-only
+  python3 -c 'import mmap; file = open("disk", "rb"); mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)[4 << 20]'
+  (($(ask status | jq .present) <= 128 << 10))
+}
+
 @test "fsync means the region; --sync none does not; wait-clean waits" {
   serve
   mount_it --push-interval 0s
