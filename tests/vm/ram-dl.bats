@@ -82,6 +82,11 @@ swap_is_off() { [ "$(wc -l </proc/swaps)" = 1 ]; }
   swap_is_off
 }
 
+@test "scripts/examples/swap: what it says, and nothing is left" {
+  run -0 env TMPDIR="$BATS_TEST_TMPDIR" timeout -k 5 200 "$ROOT/scripts/examples/swap"
+  [[ ${lines[-1]} == "swap: "*" crossed the wire; 12 MiB of memory saved" ]]
+}
+
 @test "--run: the command is an ordinary process, swap ends with it, its status is passed on" {
   serve
   run -5 "$BIN/ram-dl" "$region" --run sh -c 'cat /proc/self/oom_score_adj; grep -c "^$R3_PATH" /proc/swaps; exit 5'
