@@ -23,7 +23,7 @@ using namespace r3;
 constexpr About kAbout{
     "r3-mount",
     "Make a region a local file or block device",
-    "r3-mount r3://server/ /tmp/disk\n"
+    "r3-mount 'r3://server/?psk-file=lab.psk' /tmp/disk\n"
     "r3-mount --cache /var/cache/disk nbd://server/disk --run sqlite3 /tmp/disk\n"
     "r3-mount --direct --driver loop memory:1G --run sh -c 'mkfs.ext4 $R3_PATH'\n"
     "r3-mount --list-drivers",

@@ -25,7 +25,7 @@ constexpr About kAbout{
     "ram-dl", "swap to a remote region: more memory than the machine has",
     "ram-dl 'r3://server/?key-file=node.key&server-key=server.pub'\n"
     "ram-dl --fallback /var/swap.copy nbd://server/swap --run make -j64\n"
-    "ram-dl --inspect --offset 1G --length 4K r3://server/\n"
+    "ram-dl --inspect --offset 1G --length 4K 'r3://server/?psk-file=lab.psk'\n"
     "ram-dl --clean"};
 
 void report(const std::vector<std::string>& warnings, bool strict) {

@@ -17,7 +17,7 @@ using namespace r3;
 
 constexpr About kAbout{
     "uffd-serve", "answer the page faults of other processes' memory from a region",
-    "uffd-serve -l unix:/run/region.sock r3://server/data\n"
+    "uffd-serve -l unix:/run/region.sock 'r3://server/data?psk-file=lab.psk'\n"
     "uffd-serve -c unix:/run/region.sock -o copy\n"
     "uffd-serve -c unix:/run/region.sock --touch random --bench\n"
     "uffd-serve -l unix:/run/vm.sock --protocol firecracker /srv/snapshot.mem"};
