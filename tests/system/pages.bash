@@ -19,8 +19,12 @@ real=/run/bin/${0##*/}
 for word; do
   case $word in
     --ask) # what is asked may have been started just now
-      for _ in {1..500}; do [[ ! -S ${!##unix:} ]] || break; sleep 0.02; done
-      exec "$real" "$@" ;;
+      for _ in {1..500}; do
+        "$real" "$@" >/run/answer 2>&1 && break
+        sleep 0.02
+      done
+      cat /run/answer
+      exec grep -qv '"error"' /run/answer ;;
     ask) # r3-leech --finalize ask: not ready before it is told to
       "$real" "$@" & echo $! >>/run/started; exit 0 ;;
     --ready-fd) echo $$ >>/run/started; exec "$real" "$@" ;;
