@@ -43,6 +43,8 @@ bool is_helped(const Region& region);
 // A form that parse_region takes.
 std::string to_text(const Region& region);
 
+class OpenFiles;
+
 struct RegionOptions {
   bool read_only = false;
   unsigned connections = 1;                      // to a remote server, if it allows several
@@ -53,6 +55,7 @@ struct RegionOptions {
   bool plain = false;      // r3: without encryption even off the machine
   const Stop* stop = nullptr;                    // ends opening early; not used afterwards
   bool only_writer = false;  // r3: older writers are fenced off; see r3_client.hpp
+  std::shared_ptr<OpenFiles> open_files = {};  // dir: files kept open, together with other regions
   std::function<void(bool connected)> on_change = {};  // a remote end is lost, or back; see nbd_client.hpp
 };
 

@@ -39,6 +39,7 @@ std::unique_ptr<Backend> open_memory(const Region& region) {
 std::unique_ptr<Backend> open_directory(const Region& region, const RegionOptions& options) {
   DirectoryOptions wanted;
   wanted.read_only = options.read_only;
+  wanted.open_files = options.open_files;
   if (region.parameters.count("size") > 0) wanted.size = region.size;
   const auto chunk = region.parameters.find("chunk");
   if (chunk != region.parameters.end()) wanted.chunk_size = parse_size(chunk->second);

@@ -43,11 +43,18 @@ std::uint64_t regular_length(const Fd& file, const std::string& name) {
 
 }  // namespace
 
-ChunkStore::ChunkStore(Fd root, std::string name, bool read_only, std::size_t most_open)
+ChunkStore::ChunkStore(Fd root, std::string name, bool read_only, std::shared_ptr<OpenFiles> files)
     : root_(std::move(root)),
       name_(std::move(name)),
       read_only_(read_only),
-      most_open_(most_open) {}
+      files_(std::move(files)) {
+  files_->join(*this);
+}
+
+ChunkStore::~ChunkStore() {
+  files_->leave(*this);
+  files_->closed(entries_.size());
+}
 
 std::string ChunkStore::file_name(std::uint64_t chunk) const {
   return name_ + "/" + folder_of(chunk) + "/" + leaf_of(chunk);
@@ -154,28 +161,35 @@ std::size_t ChunkStore::open_now() {
 
 SharedFd ChunkStore::keep(std::uint64_t chunk, Fd file) {
   auto shared = std::make_shared<const Fd>(std::move(file));
-  SharedFd closed;  // after the lock is released
-  std::lock_guard lock(mutex_);
-  if (const auto found = by_chunk_.find(chunk); found != by_chunk_.end())
-    return found->second->file;
-  if (entries_.size() >= most_open_) {
-    closed = std::move(entries_.back().file);
-    by_chunk_.erase(entries_.back().chunk);
-    entries_.pop_back();
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto found = by_chunk_.find(chunk); found != by_chunk_.end()) return found->second->file;
+    entries_.push_front({chunk, shared});
+    by_chunk_[chunk] = entries_.begin();
   }
-  entries_.push_front({chunk, shared});
-  by_chunk_[chunk] = entries_.begin();
+  files_->opened(*this);
   return shared;
 }
 
 void ChunkStore::forget(std::uint64_t chunk) {
-  SharedFd closed;
+  SharedFd closed;  // after the lock is released
   std::lock_guard lock(mutex_);
   const auto found = by_chunk_.find(chunk);
   if (found == by_chunk_.end()) return;
   closed = std::move(found->second->file);
   entries_.erase(found->second);
   by_chunk_.erase(found);
+  files_->closed(1);
+}
+
+void ChunkStore::close_oldest() {
+  SharedFd closed;  // after the lock is released
+  std::lock_guard lock(mutex_);
+  if (entries_.empty()) return;
+  closed = std::move(entries_.back().file);
+  by_chunk_.erase(entries_.back().chunk);
+  entries_.pop_back();
+  files_->closed(1);
 }
 
 }  // namespace r3

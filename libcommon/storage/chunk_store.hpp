@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of a directory region: which directory and which file holds a chunk, and a bounded number of
-// them kept open, the ones used longest ago closed first. Chunk N is the file
+// The files of a directory region: which directory and which file holds a chunk, and some of
+// them kept open, within a bound for all, the ones used longest ago closed first. Chunk N is the file
 //
 //   %010x / %03x     (N / 4096, N % 4096), for example 0000000000/02a
 //
@@ -20,17 +20,19 @@
 #include <unordered_set>
 
 #include "libcommon/base/fd.hpp"
+#include "libcommon/storage/open_files.hpp"
 
 namespace r3 {
 
 using SharedFd = std::shared_ptr<const Fd>;
 
-class ChunkStore {
+class ChunkStore : private OpenFiles::Keeper {
  public:
   static constexpr std::uint64_t kChunksInFolder = 4096;
 
-  // `root`: the directory, open. `most_open`: files kept open (those in use come on top).
-  ChunkStore(Fd root, std::string name, bool read_only, std::size_t most_open);
+  // `root`: the directory, open. `files`: bounds those that are kept open (those in use come on top).
+  ChunkStore(Fd root, std::string name, bool read_only, std::shared_ptr<OpenFiles> files);
+  virtual ~ChunkStore();
 
   // The file of a chunk that is `length` bytes long; empty if there is none.
   SharedFd open(std::uint64_t chunk, std::uint64_t length);
@@ -48,7 +50,7 @@ class ChunkStore {
   // Makes everything on the file system durable, which is faster than many files one by one.
   void sync_all();
 
-  std::size_t open_now();
+  std::size_t open_now() override;
   std::string file_name(std::uint64_t chunk) const;
 
  private:
@@ -61,11 +63,12 @@ class ChunkStore {
   Fd make_folder(std::uint64_t chunk);
   SharedFd keep(std::uint64_t chunk, Fd file);
   void forget(std::uint64_t chunk);
+  void close_oldest() override;
 
   const Fd root_;
   const std::string name_;
   const bool read_only_;
-  const std::size_t most_open_;
+  const std::shared_ptr<OpenFiles> files_;
 
   std::mutex mutex_;
   std::unordered_set<std::uint64_t> durable_folders_;  // guarded by mutex_

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/storage/directory.hpp"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,13 +15,6 @@ namespace {
 // Up to so many files are synced one by one; beyond, syncing the file system is faster.
 constexpr std::size_t kFew = 8;
 
-std::size_t open_limit(std::size_t asked) {
-  if (asked > 0) return asked;
-  rlimit limit{};
-  check(::getrlimit(RLIMIT_NOFILE, &limit), "RLIMIT_NOFILE");
-  return static_cast<std::size_t>(std::clamp<rlim_t>(limit.rlim_cur / 2, 8, 1024));
-}
-
 }  // namespace
 
 DirectoryBackend::DirectoryBackend(const std::string& path, const DirectoryOptions& options)
@@ -35,7 +27,7 @@ DirectoryBackend::DirectoryBackend(OpenedDirectory opened, const std::string& pa
       lock_(std::move(opened.lock)),
       size_(opened.size),
       chunk_size_(opened.chunk_size),
-      store_(std::move(opened.directory), path, options.read_only, open_limit(options.most_open)) {
+      store_(std::move(opened.directory), path, options.read_only, options.open_files ? options.open_files : std::make_shared<OpenFiles>()) {
   stripes_[0].changes.many = true;  // by a process that was killed: nobody knows which
 }
 

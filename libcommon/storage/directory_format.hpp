@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "libcommon/base/fd.hpp"
+#include "libcommon/storage/open_files.hpp"
 
 namespace r3 {
 
@@ -15,7 +17,7 @@ struct DirectoryOptions {
   std::optional<std::uint64_t> size;        // needed to make a new one; else it must be the same
   std::optional<std::uint64_t> chunk_size;  // a power of two, 4 KiB to 64 MiB; 64 KiB if new
   bool read_only = false;
-  std::size_t most_open = 0;  // files kept open; 0: half of RLIMIT_NOFILE, at most 1024
+  std::shared_ptr<OpenFiles> open_files = {};  // together with others; none: a bound of its own
 };
 
 struct OpenedDirectory {

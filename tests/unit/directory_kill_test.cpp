@@ -37,7 +37,7 @@ struct Oracle {
 };
 
 void write_until_killed(const std::string& path, Oracle& oracle, unsigned seed) {
-  DirectoryBackend region(path, {kPages * kPage, kChunk, false, 3});
+  DirectoryBackend region(path, {kPages * kPage, kChunk, false, std::make_shared<OpenFiles>(3)});
   std::mt19937_64 random(seed);
   for (std::uint64_t number = seed * 1'000'000ULL + 1;; ++number) {
     const auto first = random() % kPages;

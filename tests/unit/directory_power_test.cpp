@@ -35,7 +35,7 @@ class DirectoryPower : public testing::TestWithParam<unsigned> {
 
   // What a killed process was doing is done or not.
   void open() {
-    region_.emplace(root_ + "/region", DirectoryOptions{kPages * kPage, kChunk, false, 3});
+    region_.emplace(root_ + "/region", DirectoryOptions{kPages * kPage, kChunk, false, std::make_shared<OpenFiles>(3)});
     for (std::uint64_t page = 0; page < kPages; ++page) {
       const auto value = load_le<std::uint64_t>(read_bytes(*region_, page * kPage, 8).data());
       ASSERT_TRUE(std::ranges::count(possible_[page], value)) << "page " << page;
@@ -76,7 +76,7 @@ class DirectoryPower : public testing::TestWithParam<unsigned> {
     disk = nullptr;
     recorded_->build(after, also);
     {
-      DirectoryBackend found(after + "/region", {kPages * kPage, kChunk, false, 3});
+      DirectoryBackend found(after + "/region", {kPages * kPage, kChunk, false, std::make_shared<OpenFiles>(3)});
       for (std::uint64_t page = 0; page < kPages; ++page) {
         const auto bytes = read_bytes(found, page * kPage, kPage);
         const auto value = load_le<std::uint64_t>(bytes.data());

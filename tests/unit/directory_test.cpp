@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 auto make_with(std::uint64_t chunk, std::size_t most_open) {
   return [=](std::uint64_t size) -> BackendUnderTest {
     auto directory = std::make_shared<TemporaryDirectory>();
-    const DirectoryOptions options{size, chunk, false, most_open};
+    const DirectoryOptions options{size, chunk, false, std::make_shared<OpenFiles>(most_open)};
     return {std::make_unique<DirectoryBackend>(directory->path(), options), directory};
   };
 }
@@ -199,7 +199,7 @@ TEST_F(Directory, RefusesADamagedDescription) {
 }
 
 TEST_F(Directory, KeepsAsManyFilesOpenAsItMay) {
-  auto region = open({MiB, 4096, false, 10});
+  auto region = open({MiB, 4096, false, std::make_shared<OpenFiles>(10)});
   for (std::uint64_t at = 0; at < MiB; at += 4096) region->write_at(as_bytes("x"), at);
   EXPECT_EQ(region->open_now(), 10u);
   rlimit before{};
@@ -211,6 +211,26 @@ TEST_F(Directory, KeepsAsManyFilesOpenAsItMay) {
   for (std::uint64_t at = 0; at < MiB; at += 4096) read_bytes(*region, at, 1);
   EXPECT_EQ(region->open_now(), 50u);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+TEST_F(Directory, RegionsKeepFilesOpenTogether) {
+  const auto files = std::make_shared<OpenFiles>(12);
+  const auto touch_all = [](DirectoryBackend& region) {
+    for (std::uint64_t at = 0; at < region.size(); at += 4096) region.write_at(as_bytes("x"), at);
+  };
+  auto first = open({MiB, 4096, false, files});
+  touch_all(*first);
+  EXPECT_EQ(first->open_now(), 12u);
+  std::optional<DirectoryBackend> second(std::in_place, path_ + ".2", DirectoryOptions{MiB, 4096, false, files});
+  DirectoryBackend third(path_ + ".3", {MiB, 4096, false, files});
+  touch_all(*second);
+  touch_all(third);
+  EXPECT_EQ(first->open_now(), 4u);
+  EXPECT_EQ(second->open_now(), 4u);
+  EXPECT_EQ(third.open_now(), 4u);
+  second.reset();
+  touch_all(*first);
+  EXPECT_EQ(first->open_now() + third.open_now(), 12u);
 }
 
 TEST_F(Directory, NoRoomIsReportedAndHarmsNothing) {
