@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/net/nbd_server.hpp"
 
+#include <algorithm>
 #include <bit>
+#include <deque>
 #include <set>
 #include <stdexcept>
 
@@ -54,11 +56,18 @@ void check_usage(const std::vector<NbdExport>& exports, const NbdServerOptions& 
   check_exports(exports);
 }
 
-struct NbdServer::Counters : nbd::server::Tally {};
+struct NbdServer::Shared {
+  nbd::server::Tally tally;
+  std::deque<nbd::server::Spool> spools;  // of each export, and of the attached
+};
 
 NbdServer::NbdServer(std::vector<NbdExport> exports, NbdServerOptions options)
-    : exports_(std::move(exports)), options_(options), counters_(std::make_unique<Counters>()) {
+    : exports_(std::move(exports)), options_(options), shared_(std::make_unique<Shared>()) {
   check_usage(exports_, options_);
+  // One write is in the lane, which comes on top.
+  const auto share = options_.spool / std::max<std::size_t>(exports_.size(), 1);
+  const nbd::server::SpoolRules rules{share - std::min<std::uint64_t>(share, options_.maximum_block)};
+  for (std::size_t i = 0; i <= exports_.size(); ++i) shared_->spools.emplace_back(rules);
 }
 
 NbdServer::~NbdServer() = default;
@@ -77,15 +86,17 @@ void NbdServer::serve(Channel channel, const Stop& stop, const NbdServerOptions&
   nbd::server::Stream stream(channel, stop);
   const auto agreed = nbd::server::shake_hands(stream, exports_, options);
   if (!agreed) return stream.finish();
-  nbd::server::Transmission(stream, *agreed->chosen->backend, agreed->rules, options.workers,
-                            *counters_)
+  nbd::server::Transmission(stream, *agreed->chosen->backend, agreed->rules, options.workers, shared_->tally,
+                            shared_->spools[static_cast<std::size_t>(agreed->chosen - exports_.data())])
       .run();
 }
 
 void NbdServer::serve_attached(Channel channel, const NbdExport& exported, const Stop& stop) {
   nbd::server::Stream stream(channel, stop);
   const auto rules = nbd::server::rules_for(exported, options_);
-  nbd::server::Transmission(stream, *exported.backend, rules, options_.workers, *counters_).run();
+  nbd::server::Transmission(stream, *exported.backend, rules, options_.workers, shared_->tally,
+                            shared_->spools.back())
+      .run();
 }
 
 std::uint16_t NbdServer::attached_flags(const NbdExport& exported) const {
@@ -93,7 +104,8 @@ std::uint16_t NbdServer::attached_flags(const NbdExport& exported) const {
 }
 
 NbdTotals NbdServer::totals() const {
-  return {counters_->requests, counters_->bytes_read, counters_->bytes_written};
+  const auto& tally = shared_->tally;
+  return {tally.requests, tally.bytes_read, tally.bytes_written};
 }
 
 }  // namespace r3

@@ -33,6 +33,9 @@ struct NbdServerOptions {
   std::chrono::milliseconds handshake_timeout{10'000};
   bool multi_conn = true;   // a client may open several connections to an export
   unsigned workers = 16;    // threads a connection may have waiting in a backend
+  // Bytes that writes of more than 1 MiB may take in files until they are complete and made: all connections
+  // together, an equal share for each export, of at least maximum_block.
+  std::uint64_t spool = 1024 * MiB;
 };
 
 // What the block sizes are called where they come from.
@@ -77,11 +80,11 @@ class NbdServer {
   NbdTotals totals() const;
 
  private:
-  struct Counters;
+  struct Shared;
   void serve(Channel channel, const Stop& stop, const NbdServerOptions& options);
   std::vector<NbdExport> exports_;
   NbdServerOptions options_;
-  std::unique_ptr<Counters> counters_;
+  std::unique_ptr<Shared> shared_;
 };
 
 }  // namespace r3

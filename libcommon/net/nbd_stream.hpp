@@ -50,6 +50,9 @@ class Stream {
   // nothing, but only some seconds after the stop. `fault`: the memory of a part cannot be read.
   Sent send(std::span<iovec> parts, std::uint64_t& sent);
   Sent send(ConstBytes bytes);
+  // Ends the connection, from any thread, without the turn: who receives is told that the peer has left.
+  void cut() noexcept { channel_.shut_down(); }
+  const Stop& stop() const { return stop_; }
   // From now on the peer counts as gone. With the turn, too.
   void give_up() noexcept;
 

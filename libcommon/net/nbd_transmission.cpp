@@ -57,11 +57,12 @@ std::vector<Extent> find_extents(Backend& backend, const Request& request) {
 }  // namespace
 
 Transmission::Transmission(Stream& stream, Backend& backend, const Rules& rules, unsigned workers,
-                           Tally& tally)
+                           Tally& tally, Spool& spool)
     : session_{stream, backend, rules, tally},
       backend_(backend),
       never_waits_(backend.never_waits()),
       tally_(tally),
+      spool_(spool),
       batch_(session_),
       workers_(workers) {}
 
@@ -156,28 +157,47 @@ bool Transmission::drop(std::uint64_t size) {
   }
 }
 
+// A long write on its way to the backend, and the room that it takes there.
+struct Transmission::Staged {
+  Staged(Spool& spool, Stream& stream) : place(spool, [&stream] { stream.cut(); }), payload(Payload::in_file()) {}
+
+  void append(ConstBytes bytes, const Stop& stop) {
+    place.grow(bytes.size(), stop);
+    payload.append(bytes);
+  }
+
+  Spool::Place place;
+  Payload payload;
+};
+
 bool Transmission::stage(const Request& request) {
-  auto payload = std::make_shared<Payload>();
-  auto error = attempt(session_, request, [&] { *payload = Payload::in_file(); });
+  std::shared_ptr<Staged> staged;
+  auto& stream = session_.stream;
+  auto error = attempt(session_, request, [&] { staged = std::make_shared<Staged>(spool_, stream); });
   for (auto left = request.length; left > 0;) {
     const auto here = inbox_.bytes().first(std::min<std::uint64_t>(left, inbox_.bytes().size()));
-    if (error == kOk) error = attempt(session_, request, [&] { payload->append(here); });
+    if (error == kOk) error = attempt(session_, request, [&] { staged->append(here, stream.stop()); });
+    if (error != kOk) staged.reset();  // it takes no room while the rest is thrown away
     left -= here.size();
     inbox_.use(here.size());
     if (left == 0) break;
     batch_.flush();
-    const auto got = session_.stream.receive(inbox_.room(Inbox::kReceive, 0), [] {});
+    const auto got = stream.receive(inbox_.room(Inbox::kReceive, 0), [] {});
     if (got == 0) return false;
     inbox_.added(got);
   }
-  if (error != kOk || never_waits_) {
-    if (error == kOk) error = attempt(session_, request, [&] { write_payload(backend_, request, *payload); });
+  if (error != kOk) {
     batch_.add_end(request, error);
-  } else {
-    hand_over(payload->memory_size(), [this, request, payload] {
-      send_end(request, attempt(session_, request, [&] { write_payload(backend_, request, *payload); }));
-    });
+    return true;
   }
+  staged->place.complete();
+  if (never_waits_) {
+    batch_.add_end(request, attempt(session_, request, [&] { write_payload(backend_, request, staged->payload); }));
+    return true;
+  }
+  hand_over(staged->payload.memory_size(), [this, request, staged] {
+    send_end(request, attempt(session_, request, [&] { write_payload(backend_, request, staged->payload); }));
+  });
   return true;
 }
 

@@ -8,13 +8,15 @@
 
 #include "libcommon/net/nbd_batch.hpp"
 #include "libcommon/net/nbd_inbox.hpp"
+#include "libcommon/net/nbd_spool.hpp"
 #include "libcommon/base/workers.hpp"
 
 namespace r3::nbd::server {
 
 class Transmission {
  public:
-  Transmission(Stream& stream, Backend& backend, const Rules& rules, unsigned workers, Tally& tally);
+  Transmission(Stream& stream, Backend& backend, const Rules& rules, unsigned workers, Tally& tally,
+               Spool& spool);
 
   // Until the client leaves or the stop is requested; everything received is answered by then. Throws
   // ProtocolError when the client sent nonsense, after what came before it was answered.
@@ -29,6 +31,7 @@ class Transmission {
   bool receive_whole(std::size_t size);
   bool drop(std::uint64_t size);
   bool stage(const Request& request);
+  struct Staged;
 
   void answer(const Request& request);
   void read(const Request& request);
@@ -45,6 +48,7 @@ class Transmission {
   Backend& backend_;
   const bool never_waits_;
   Tally& tally_;
+  Spool& spool_;
   std::uint64_t requests_ = 0;       // not yet in tally_, like the next two
   std::uint64_t bytes_read_ = 0;
   std::uint64_t bytes_written_ = 0;
