@@ -68,4 +68,7 @@ std::size_t receive_with_fds(int socket, Bytes into, std::vector<Fd>& fds);
 void set_nonblocking(int fd, bool on);
 bool is_open(int fd);
 
+// For servers, whose clients cost a descriptor each: this process may open as many as the system allows it.
+void raise_descriptor_limit() noexcept;
+
 }  // namespace r3

@@ -31,6 +31,11 @@ start() { start_server nbd-serve -l "unix:$sock" "$@"; }
   ((output < 1000000)) || { echo "$output bytes a connection"; false; }
 }
 
+@test "writes without an end on many connections: their files are bounded together, and others can write" {
+  start --max-block 16M --spool-limit 64M memory:64M
+  attack liars "$sock" "$server_pid" 8
+}
+
 # bats test_tags=memory
 @test "500 connections that say nothing: little memory, and a good client is served" {
   start memory:1M

@@ -159,6 +159,10 @@ PY
   refuses nowhere -l nowhere memory:1M
   refuses "up to 1G" --max-block 2G memory:1M
   refuses --handshake-timeout --handshake-timeout 0s memory:1M
+  refuses "one client" -l - -l - memory:1M
+  refuses "one client" - memory:1M -l -
+  refuses "--description" memory:1M --description
+  refuses "--spool-limit 1048576: at least 67108864" --spool-limit 1M memory:1M x=memory:1M
 }
 
 @test "wrong usage is found before anything is made" {
@@ -182,6 +186,61 @@ PY
   [ "$server_status" = 0 ]
   grep -q "connection=1 Write" "$BATS_TEST_TMPDIR/log"
   sed -n '/ Write /,$p' "$BATS_TEST_TMPDIR/log" | grep -q " Flush "
+}
+
+# A region far away: far REGION-URI CMD... starts its server at $sock.far, and nbd-serve in front of it.
+far() {
+  local region=$1
+  shift
+  rm -f "$sock.far"
+  "$@" 3>&- &
+  far_pid=$!
+  eventually test -S "$sock.far"
+  [ -n "${fronted:-}" ] || start -l "unix:$sock" "$region"
+  fronted=1
+}
+kill_far() {
+  kill -9 "$far_pid"
+  wait "$far_pid" 2>/dev/null || true
+}
+far_nbd() { far "nbd+unix:///?socket=$sock.far" nbdkit -f -U "$sock.far" file "$BATS_TEST_TMPDIR/far.img"; }
+far_r3() { far "r3+unix:///?socket=$sock.far" "$BIN/ram-ul" -q -l "unix:$sock.far" "$BATS_TEST_TMPDIR/far.img"; }
+
+@test "TERM: a region that has died is not waited for where nothing was changed, or all was flushed" {
+  need "nbdkit" command -v nbdkit
+  truncate -s 1M "$BATS_TEST_TMPDIR/far.img"
+  local kind command
+  for kind in far_nbd far_r3; do
+    for command in 'read 0 4k' 'write 0 4k'; do # qemu-io flushes when it closes
+      fronted=
+      $kind
+      qemu-io -f raw -c "$command" "$uri"
+      kill_far
+      stop_server
+      [ "$server_status" = 0 ]
+    done
+  done
+}
+
+@test "TERM in an outage: what was written and not flushed is there when the region is back" {
+  need "nbdkit" command -v nbdkit
+  need nbdsh /usr/bin/python3 -c 'import nbd'
+  truncate -s 1M "$BATS_TEST_TMPDIR/far.img"
+  local kind
+  for kind in far_nbd far_r3; do
+    fronted=
+    $kind
+    /usr/bin/python3 -c 'import nbd, sys; h = nbd.NBD(); h.connect_unix(sys.argv[1]); h.pwrite(b"x" * 4096, 8192)' "$sock"
+    kill_far
+    dd if=/dev/zero of="$BATS_TEST_TMPDIR/far.img" bs=4k seek=2 count=1 conv=notrunc status=none # what a power cut may do
+    kill -TERM "$server_pid"
+    $kind
+    stop_server
+    [ "$server_status" = 0 ]
+    kill_far
+    [ "$(tr -d '\0' <"$BATS_TEST_TMPDIR/far.img" | wc -c)" = 4096 ]
+    dd if=/dev/zero of="$BATS_TEST_TMPDIR/far.img" bs=4k seek=2 count=1 conv=notrunc status=none
+  done
 }
 
 @test "TERM ends it while it waits for a region that says nothing" {

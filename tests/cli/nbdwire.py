@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An NBD client made of bytes, for tests that attack a server: says what it is told to, checks nothing."""
 import os
+import select
 import signal
 import socket
 import struct
@@ -125,6 +126,45 @@ def staged(path, pid, count):
         held.append(s)
     good(path)
     print((rss(pid) - before) // count)
+
+
+def spooled(pid):
+    """Bytes in the server's files without names."""
+    size = 0
+    for fd in os.scandir(f"/proc/{pid}/fd"):
+        try:
+            if os.readlink(fd.path).endswith(" (deleted)"):
+                size += os.stat(fd.path).st_size
+        except FileNotFoundError:
+            pass
+    return size
+
+
+def liars(path, pid, count):
+    """Writes of 16 MiB that lack their end, more than there is room for: what they take is bounded, and one that
+    is meant is made. (The room is 64 MiB.)"""
+    held = []
+    for i in range(count):
+        s = go(path)
+        s.setblocking(False)
+        data = request(WRITE, 0, 16 << 20, i) + b"x" * ((16 << 20) - 1)
+        try:
+            while data:
+                select.select([], [s], [], 0.2)
+                data = data[s.send(data):]
+        except BlockingIOError:
+            pass
+        held.append(s)
+    most = spooled(pid)
+    s = go(path)
+    s.sendall(request(WRITE, 0, 16 << 20, 7) + b"y" * (16 << 20))
+    while not select.select([s], [], [], 0.1)[0]:
+        most = max(most, spooled(pid))
+    assert struct.unpack(">IIQ", exactly(s, 16)) == (0x67446698, 0, 7)
+    s.sendall(request(READ, 0, 16 << 20, 8))
+    exactly(s, 16)
+    assert exactly(s, 16 << 20) == b"y" * (16 << 20)
+    assert 48 << 20 <= most <= 64 << 20, most
 
 
 def storm(path, pid, count):

@@ -72,7 +72,9 @@ assert grown < 4096"
   }
   [ "$(credit 64M 16)" = $((4 << 20)) ]
   [ "$(credit 64M 1)" = $((64 << 20)) ]
-  [ "$(credit 1M 64)" = $((1 << 20)) ] # never less than one request
+  [ "$(credit 64M 64)" = $((1 << 20)) ]
+  run -2 "$BIN/ram-ul" -l "unix:$BATS_TEST_TMPDIR/s" --memory-limit 63M --max-connections 64 1M
+  [[ $output == *"--memory-limit 66060288: at least 67108864"* ]]
 }
 
 @test "a client that sends more than its credits is not received" {

@@ -2,6 +2,7 @@
 #include "tools/nbd-serve/footprint.hpp"
 
 #include <link.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -28,5 +29,10 @@ int release_code_of(dl_phdr_info* object, std::size_t, void*) {
 }  // namespace
 
 void release_startup_code() noexcept { ::dl_iterate_phdr(release_code_of, nullptr); }
+
+void give_freed_memory_back() noexcept {
+  ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+  ::mallopt(M_ARENA_MAX, 2);
+}
 
 }  // namespace r3

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "libcommon/base/sizes.hpp"
+#include "libcommon/net/r3_frame.hpp"
 
 namespace r3 {
 
@@ -30,13 +31,15 @@ Exports::Exports(const std::vector<std::string>& arguments, const RegionOptions&
   for (std::string argument : arguments) {
     R3Export exported;
     exported.name = take_name(argument);
+    if (exported.name.size() > wire::kMaxExportName)
+      throw std::invalid_argument("the name of an export has 255 bytes at most, not " +
+                                  std::to_string(exported.name.size()));
     for (const R3Export& other : exports_)
       if (other.name == exported.name)
         throw std::invalid_argument("two exports are named '" + exported.name +
                                     "'; NAME=REGION gives each its own");
     const Region region = region_of(argument);
-    regions_.push_back(open_region(region, options));
-    exported.backend = regions_.back().get();
+    exported.backend = &regions_.open(region, options);
     exported.read_only = options.read_only;
     exported.volatile_content = region.scheme == "memory";
     exports_.push_back(std::move(exported));
@@ -57,21 +60,6 @@ Region region_for_clients(const Address& listener, const std::string& name,
   }
   if (server) region.parameters["server-key"] = to_text(*server);
   return region;
-}
-
-std::uint64_t Exports::size() const {
-  std::uint64_t size = 0;
-  for (const auto& region : regions_) size += region->size();
-  return size;
-}
-
-void Exports::abandon() noexcept {
-  for (const auto& region : regions_) region->abandon();
-}
-
-void Exports::flush() {
-  for (const auto& region : regions_)
-    if (!region->read_only()) region->flush();
 }
 
 }  // namespace r3

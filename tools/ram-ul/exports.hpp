@@ -2,14 +2,13 @@
 // ram-ul's arguments as exports: [NAME=]REGION, where a bare size is memory. Opens the regions and keeps them.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "libcommon/net/keys.hpp"
 #include "libcommon/net/r3_server.hpp"
-#include "libcommon/net/region.hpp"
+#include "libcommon/net/shared_regions.hpp"
 
 namespace r3 {
 
@@ -19,13 +18,10 @@ class Exports {
   Exports(const std::vector<std::string>& arguments, const RegionOptions& options);
 
   const std::vector<R3Export>& list() const { return exports_; }
-  std::uint64_t size() const;
-  void flush();
-  // What waits for a region that is far away and does not answer gets an error.
-  void abandon() noexcept;
+  SharedRegions& regions() { return regions_; }
 
  private:
-  std::vector<std::unique_ptr<Backend>> regions_;
+  SharedRegions regions_;
   std::vector<R3Export> exports_;
 };
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // ram-ul: serves memory, or any regions, to r3 clients.
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <optional>
+#include <stdexcept>
 
+#include "libcommon/base/fd.hpp"
 #include "libcommon/base/sizes.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/device/watchdog.hpp"
@@ -32,7 +32,7 @@ struct Options {
   r3::RegionOptions region;
   unsigned max_connections = 64;
   std::uint64_t max_request = r3::MiB;
-  std::uint64_t memory_limit = r3::GiB;
+  std::uint64_t memory_limit = UINT64_MAX;  // not given: 1 GiB, or what one request of each connection takes
 };
 
 void declare(r3::Tool& tool, Options& o) {
@@ -54,17 +54,13 @@ r3::R3ServerOptions server_options(const Options& o) {
     throw std::invalid_argument("--max-request: 4K to 32M is accepted");
   r3::R3ServerOptions server;
   server.max_transfer = static_cast<std::uint32_t>(o.max_request);
-  server.max_bytes = static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(o.memory_limit / o.max_connections, o.max_request, 64 * r3::MiB));
+  const std::uint64_t least = o.max_request * o.max_connections;
+  const auto limit = o.memory_limit == UINT64_MAX ? std::max(r3::GiB, least) : o.memory_limit;
+  if (limit < least)
+    throw std::invalid_argument("--memory-limit " + std::to_string(limit) + ": at least " + std::to_string(least) +
+                                " is accepted, --max-request for each of --max-connections");
+  server.max_bytes = static_cast<std::uint32_t>(std::min(limit / o.max_connections, 64 * r3::MiB));
   return server;
-}
-
-// Thousands of silent connections cost little but descriptors.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void announce(r3::Tool& tool, const r3::Address& address, const r3::Exports& exports,
@@ -77,17 +73,12 @@ void announce(r3::Tool& tool, const r3::Address& address, const r3::Exports& exp
   }
 }
 
-// Where nothing was changed there is nothing to flush, and no reason to wait for a region that is away.
-void end(const r3::R3Server& server, r3::Exports& exports) {
-  if (server.counters().changes > 0) exports.flush();
-}
-
 int serve(r3::Tool& tool, Options& o) {
   if (o.listen.empty()) o.listen.push_back("tcp://localhost:" + std::to_string(r3::kR3Port));
   check_security(o.security, o.listen);
   const bool on_stdio = o.listen == std::vector<std::string>{"-"};
   if (on_stdio) tool.stdout_carries_protocol();
-  raise_descriptor_limit();
+  r3::raise_descriptor_limit();
   const auto policy = read_policy(o.security, &tool.stop());
   r3::RegionOptions how = o.region;
   how.stop = &tool.stop();
@@ -101,11 +92,11 @@ int serve(r3::Tool& tool, Options& o) {
     tool.events().send(error.empty() ? event : event.add("error", error));
   };
   r3::R3Gate gate(server, policy, gate_options);
-  const r3::EndAfterStop limit(tool.stop(), kEndPatience, [&exports] { exports.abandon(); });
+  const r3::EndAfterStop limit(tool.stop(), kEndPatience, [&exports] { exports.regions().abandon(); });
   tool.on_hang_up([&] { gate.set_policy(read_policy(o.security, nullptr)); });
   tool.control().on("status", [&] {
     const auto& n = server.counters();
-    return r3::Json().add("size", exports.size()).add("connections", std::uint64_t{gate.connected()})
+    return r3::Json().add("size", exports.regions().size()).add("connections", std::uint64_t{gate.connected()})
         .add("requests", n.requests.load()).add("bytes_read", n.bytes_read.load())
         .add("bytes_written", n.bytes_written.load());
   });
@@ -113,7 +104,7 @@ int serve(r3::Tool& tool, Options& o) {
     tool.ready();
     gate.serve_one(r3::connect_to(r3::parse_address("-"), {}, tool.stop()), tool.stop());
     tool.on_hang_up({});
-    end(server, exports);
+    exports.regions().flush_changed();
     return r3::kDone;
   }
   std::vector<r3::Listener> listeners;
@@ -132,7 +123,7 @@ int serve(r3::Tool& tool, Options& o) {
   const int status = tool.serve_until_stopped({});
   tool.on_hang_up({});
   threads.join();
-  end(server, exports);
+  exports.regions().flush_changed();
   return status;
 }
 

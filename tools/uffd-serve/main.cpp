@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // uffd-serve: answers the page faults of other processes' memory from a region.
-#include <sys/resource.h>
-
 #include <stdexcept>
 
 #include "libcommon/base/error.hpp"
+#include "libcommon/base/fd.hpp"
 #include "libcommon/cli/pull_options.hpp"
 #include "libcommon/cli/tool.hpp"
 #include "libcommon/net/region.hpp"
@@ -90,14 +89,6 @@ void check_server(Options& o) {
   o.server.order.rest = !o.no_prefetch && !record;
   // A fault that brings more than was touched would be recorded as more.
   if (record) o.server.most = o.server.chunk;
-}
-
-// A client takes half a dozen descriptors.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int serve(Tool& tool, Options& o) {
