@@ -16,21 +16,6 @@ namespace r3 {
 
 using namespace wire;
 
-namespace {
-
-constexpr std::uint32_t kBorrow = 16 * KiB;     // what is shorter is copied: a record more costs as much
-constexpr std::size_t kOutLimit = 4 * kPiece;  // beyond, no data are added
-constexpr int kDrainTimeout = 1000;            // ms for a peer to take its last answers
-
-// What a client calls something, fit for one line of a log.
-std::string printable(std::string text) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
-  return text;
-}
-
-}  // namespace
-
 R3Connection::R3Connection(R3Server& server, Link& link, bool sums, const R3Peer& peer,
                            const Stop& stop)
     : server_(server),
@@ -70,71 +55,6 @@ void R3Connection::run() {
   }
 }
 
-bool R3Connection::hello() {
-  const auto deadline = std::chrono::steady_clock::now() + server_.options().hello_timeout;
-  while (!reader_.payload()) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) fail(ETIMEDOUT, "HELLO");
-    if (!link_.holds_input() && wait_for(link_.input(), POLLIN, stop_,
-                                         static_cast<int>(left.count())) == Wait::stopped)
-      return false;
-    const auto n = link_.read_some(reader_.space());
-    if (n && *n == 0) return false;
-    if (n) reader_.received(*n);
-  }
-  const Header request = *reader_.header();
-  if (request.type != static_cast<std::uint8_t>(Type::hello))
-    throw ProtocolError("the first frame is no HELLO");
-  const Hello hello = decode_hello(*reader_.payload());
-  reader_.pop();
-  account(request, true);
-
-  std::uint16_t error = 0;
-  export_ = server_.find(hello.name);
-  bool writable = true;
-  if (hello.version != kVersion) error = EPROTONOSUPPORT;
-  else if (!export_ || (peer_.may_use && !peer_.may_use(hello.name, writable))) error = ENOENT;
-  if (error == 0) {
-    seat_ = {peer_.name + '/' + std::string(as_text(hello.session)), hello.slot};
-    seated_ = server_.take_seat(seat_, hello.generation, link_, stop_);
-    if (!seated_) error = ESTALE;
-  }
-  if (error != 0) {
-    append(request, error);
-    write_all(link_, out_.parts(), stop_, kDrainTimeout);
-    if (error == ESTALE) return false;  // one that came later has its place
-    throw R3Refusal(error == ENOENT ? "export '" + printable(hello.name) + "': " +
-                                          (export_ ? "not for this key" : "there is none")
-                                    : "it speaks version " + std::to_string(hello.version) + " of r3");
-  }
-  backend_ = export_->backend;
-  read_only_ = export_->read_only || peer_.read_only || !writable || backend_->read_only() ||
-               (hello.flags & kHelloReadOnly) != 0;
-  fence_ = &server_.fence_of(*export_);
-  if (!read_only_) token_ = fence_->enter(request.offset, (hello.flags & kHelloOnlyWriter) != 0);
-  Welcome welcome;
-  welcome.token = token_;
-  welcome.flags = read_only_ ? kWelcomeReadOnly : 0;
-  welcome.features = hello.features &
-                     (kFeatureZstd | kFeatureHash | kFeatureExtents | kFeatureZero | kFeatureDiscard |
-                      kFeatureFence);
-  may_migrate_ = export_->migration && !peer_.read_only && writable;
-  if (may_migrate_) welcome.features |= hello.features & kFeatureMigration;
-  may_compress_ = (welcome.features & kFeatureZstd) != 0;
-  welcome.verifier = server_.verifier();
-  welcome.size = backend_->size();
-  welcome.instance = export_->volatile_content ? (server_.verifier() | 1) : export_->instance;
-  welcome.block_size = static_cast<std::uint32_t>(backend_->block_size());
-  welcome.max_transfer = server_.options().max_transfer;
-  welcome.max_requests = server_.options().max_requests;
-  welcome.max_bytes = server_.options().max_bytes;
-  const std::string text = encode(welcome);
-  append(request, 0, as_bytes(text));
-  bound_unsent(link_.output());
-  return true;
-}
-
 // A client that has used up its credits can still ask whether anybody is there.
 bool R3Connection::within_credits() const {
   return requests_ <= server_.options().max_requests && bytes_ <= server_.options().max_bytes;
@@ -164,7 +84,7 @@ void R3Connection::parse() {
   }
 }
 
-void R3Connection::check_request(const Header& r) {
+void R3Connection::check_request(const Header& r) const {
   const auto type = static_cast<Type>(r.type);
   const std::uint8_t data = kZeroes | kRepeat | kZstd;
   std::uint8_t allowed = 0;
@@ -182,10 +102,10 @@ void R3Connection::check_request(const Header& r) {
     check_read_range(backend_->size(), r.offset, length);
   const bool change = type == Type::write || type == Type::zero || type == Type::discard;
   if (read_only_ && change) fail(EPERM, "read-only");
-  if (change) ++server_.counters_.changes;
 }
 
 void R3Connection::dispatch(const Header& request, ConstBytes payload) {
+  if (request.type == static_cast<std::uint8_t>(Type::hello)) throw ProtocolError("a second HELLO");
   try {
     check_request(request);
     switch (static_cast<Type>(request.type)) {
@@ -202,7 +122,6 @@ void R3Connection::dispatch(const Header& request, ConstBytes payload) {
         job.front().request = request;
         return hand_over(job, job.begin());
       }
-      case Type::hello: throw ProtocolError("a second HELLO");
       case Type::track: case Type::finalize: case Type::commit: case Type::abort: case Type::close:
       case Type::dirty:
         return dispatch_migration(request, payload);
@@ -253,99 +172,6 @@ void R3Connection::answer_status(const Header& request) {
   std::array<std::byte, sizeof values> payload;
   for (std::size_t i = 0; i < std::size(values); ++i) store_le(payload.data() + 8 * i, values[i]);
   append(request, 0, payload);
-}
-
-R3Connection::Jobs& R3Connection::queue_of(const Header& request) {
-  if ((request.flags & kBackground) != 0) return background_;
-  return request.length <= kPiece ? short_ : long_;
-}
-
-// What is short goes first; of the others one piece at a time, and background ones only when nothing else
-// waits to be sent, so that no answer is ever behind more than one of their pieces.
-void R3Connection::pump() {
-  while (out_.size() < kOutLimit) {
-    if (!short_.empty()) send_piece(short_);
-    else if (!long_.empty()) send_piece(long_);
-    else if (!background_.empty() && out_.size() < kPiece) send_piece(background_);
-    else return;
-  }
-}
-
-// Appends the next piece of the first job, or hands the job over. Long ones take turns; background ones
-// are whole one after the other, in the order in which they were wanted.
-bool R3Connection::send_piece(Jobs& queue) {
-  const auto job = queue.begin();
-  const auto length = std::min(job->request.length - job->done, kPiece);
-  std::byte* frame = out_.reserve(kMaxPrelude + length);
-  ConstBytes piece;
-  try {
-    piece = borrow_piece(*job, length);
-    if (piece.empty()) {
-      const Bytes into(frame + (sums_ ? kMaxPrelude : kHeaderSize), length);
-      if (!read_piece(*job, into)) {
-        hand_over(queue, job);
-        return false;
-      }
-      piece = into;
-    }
-  } catch (...) {
-    append(job->request, wire_error(errno_of_current_exception()));
-    queue.erase(job);
-    return true;
-  }
-  append_piece(*job, frame, piece);
-  if (job->done == job->request.length) {
-    account(job->request, false);
-    queue.erase(job);
-  } else if (&queue == &long_) {
-    queue.splice(queue.end(), queue, job);
-  }
-  return true;
-}
-
-// Long pieces are sealed from where they are. Only memory may be touched there (backend.hpp), and only without
-// checksums and compression, which would have to see the same bytes twice.
-ConstBytes R3Connection::borrow_piece(const Job& job, std::uint32_t length) {
-  if (sums_ || may_compress_ || length < kBorrow || job.taken != job.data.size() ||
-      !backend_->never_waits())
-    return {};
-  return backend_->borrow(job.request.offset + job.done, length);
-}
-
-bool R3Connection::read_piece(Job& job, Bytes into) {
-  if (job.taken == job.data.size()) {
-    job.data.clear();
-    job.taken = 0;
-    return backend_->try_read_at(into, job.request.offset + job.done);
-  }
-  const auto bytes = std::min(into.size(), job.data.size() - job.taken);
-  std::memcpy(into.data(), job.data.data() + job.taken, bytes);
-  job.taken += bytes;
-  return true;
-}
-
-// `piece` is right behind the frame's prelude, or the backend's.
-void R3Connection::append_piece(Job& job, std::byte* frame, ConstBytes piece) {
-  const auto length = static_cast<std::uint32_t>(piece.size());
-  const std::size_t prelude = sums_ ? kMaxPrelude : kHeaderSize;
-  const bool borrowed = piece.data() != frame + prelude;
-  const Packed packed = packer_.pack(piece, may_compress_, rate_.bytes_per_second());
-  if (packed.flags != 0 && !packed.bytes.empty())
-    std::memcpy(frame + prelude, packed.bytes.data(), packed.bytes.size());
-  Header reply;
-  reply.type = job.request.type | kReply;
-  reply.id = job.request.id;
-  reply.offset = job.request.offset + job.done;
-  reply.length = length;
-  reply.payload = static_cast<std::uint32_t>(packed.bytes.size());
-  reply.flags = packed.flags;
-  job.done += length;
-  if (job.done < job.request.length) reply.flags |= kMore;
-  store_prelude(frame, reply, {frame + prelude, reply.payload}, sums_, sequence_++);
-  out_.add(prelude);
-  if (borrowed && packed.flags == 0) out_.borrow(piece);
-  else out_.add(reply.payload, !sums_ && reply.payload >= kBorrow);
-  server_.counters_.bytes_read += length;
 }
 
 void R3Connection::append(const Header& request, std::uint16_t error, ConstBytes payload,

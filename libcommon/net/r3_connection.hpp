@@ -37,28 +37,40 @@ class R3Connection {
   };
   using Jobs = std::list<Job>;
 
+  static constexpr std::size_t kOutLimit = 4 * wire::kPiece;  // beyond, no data are added
+  static constexpr int kDrainTimeout = 1000;  // ms for a peer to take its last answers
+
+  // r3_hello.cpp. False: it ended in good order.
   bool hello();
+  bool receive_hello();
+  std::uint16_t admit(const wire::Hello& hello);
+  wire::Welcome welcome(std::uint32_t wanted_features);
+
   void receive();
   bool within_credits() const;
   void parse();
   void dispatch(const wire::Header& request, ConstBytes payload);
   void dispatch_read(const wire::Header& request);
   void dispatch_write(const wire::Header& request, ConstBytes payload);
-  void check_request(const wire::Header& request);
+  void check_request(const wire::Header& request) const;
   void dispatch_migration(const wire::Header& request, ConstBytes payload);
   void answer_status(const wire::Header& request);
 
+  // r3_pieces.cpp
   void pump();
   bool send_piece(Jobs& queue);
   ConstBytes borrow_piece(const Job& job, std::uint32_t length);
   bool read_piece(Job& job, Bytes into);
   void append_piece(Job& job, std::byte* frame, ConstBytes piece);
+  Jobs& queue_of(const wire::Header& request);
+
   void send();
   void append(const wire::Header& request, std::uint16_t error, ConstBytes payload = {},
               std::uint32_t aux = 0);
   void fail_job(const wire::Header& request);
   void account(const wire::Header& request, bool in);
 
+  // r3_worker.cpp
   void hand_over(Jobs& from, Jobs::iterator job);
   void collect();
   void work();
@@ -68,7 +80,6 @@ class R3Connection {
 
   void wait();
   bool idle() const;
-  Jobs& queue_of(const wire::Header& request);
 
   R3Server& server_;
   Link& link_;
@@ -80,6 +91,7 @@ class R3Connection {
   R3Fence* fence_ = nullptr;
   std::uint64_t token_ = 0;  // of the client's session, for fence_
   bool read_only_ = false;
+  bool may_write_ = false;  // as far as its key goes
   bool may_migrate_ = false;
   bool may_compress_ = false;
   R3Server::SlotName seat_;

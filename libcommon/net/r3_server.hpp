@@ -52,8 +52,7 @@ struct R3Peer {
 };
 
 struct R3Counters {
-  std::atomic<std::uint64_t> connections{0}, connected{0}, requests{0}, bytes_read{0}, bytes_written{0},
-      changes{0};  // WRITE, ZERO and DISCARD
+  std::atomic<std::uint64_t> connections{0}, connected{0}, requests{0}, bytes_read{0}, bytes_written{0};
 };
 
 // HELLO was answered with an error: what the client wants is not here, or not for it.

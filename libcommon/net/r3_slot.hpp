@@ -64,7 +64,6 @@ class R3Slot {
 
   // How long a connection may be silent from now on, in ms: no longer than the user is patient.
   int longest_silence() const;
-  std::chrono::milliseconds quiet_time() const;
 
   // Of the sender; under sending_.
   void send(wire::Header request, ConstBytes data, bool more);
@@ -84,7 +83,9 @@ class R3Slot {
   // The leader's. They unlock while they wait; errors end the connection, not the call.
   void lead(Lock& lock, Clock::time_point until);
   void lose(Lock& lock, const std::string& what_happened);
+  // r3_receive.cpp:
   void receive(Lock& lock, Clock::time_point until);
+  std::chrono::milliseconds quiet_time() const;
   void wait_for_bytes(Clock::time_point until);
   void ask_for_life();
   void take_frames(Lock& lock);

@@ -185,7 +185,7 @@ TEST(R3Server, ImpossibleRangesAreErrors) {
 }
 
 TEST(R3Server, NonsenseEndsTheConnection) {
-  for (const Header& bad : {Header{.type = 1}, Header{.type = 0x82}, Header{.type = 3, .length = 8}}) {
+  for (const Header& bad : {Header{.type = 1}, Header{.type = 1, .flags = kMore}, Header{.type = 0x82}, Header{.type = 3, .length = 8}}) {
     ByHand client(1 * MiB);
     client.send(bad);
     EXPECT_EQ(client.receive().error, ECONNRESET) << int{bad.type};
