@@ -153,7 +153,7 @@ Line line_with_key(KeyKind kind, const std::string& path, std::string_view text)
     if (!found.text.empty()) refuse(where, "a second line with a key", "");
     found = {line, where};
   }
-  if (found.text.empty()) refuse(path, "no " + std::string(name_of(kind)) + " in it", "");
+  if (found.text.empty()) refuse(path == "-" ? "standard input" : path, "no " + std::string(name_of(kind)) + " in it", "");
   return found;
 }
 

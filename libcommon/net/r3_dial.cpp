@@ -149,6 +149,9 @@ void R3Slot::greet(Dialling& to) try {
   if (broke && to.link->refused_usage()) throw std::invalid_argument(why);
   if (!why.empty()) fail(ECONNRESET, why);
   throw;
+} catch (const ProtocolError& error) {
+  if (connection_ > 0) throw;
+  throw ProtocolError(std::string("it does not answer as an r3 server does: ") + error.what());
 }
 
 // Overlapping changes one after the other: the server may make those that it has at once in any order.

@@ -9,3 +9,7 @@ load ../helper
   start_server ram-ul -l "unix:$PWD/s" 4M ro=pattern:4M
   PYTHONDONTWRITEBYTECODE=1 timeout 60 python3 "$ROOT/tests/system/r3_page.py" "$PWD/s"
 }
+
+@test "the tables of the page are those of the code" {
+  PYTHONDONTWRITEBYTECODE=1 python3 "$ROOT/tests/system/r3_tables.py" "$ROOT"
+}
