@@ -22,6 +22,12 @@ Number number_between(const std::string& text, Number least, Number most) {
                               " to " + std::to_string(most));
 }
 
+// A word without letters is a variable that was not set: it names no file and no address, and must not stand for
+// "none" where a key was meant.
+CLI::Validator not_empty(const std::string& what) {
+  return CLI::Validator([what](std::string& given) { return given.empty() ? what + " is empty" : std::string(); }, "");
+}
+
 }  // namespace
 
 OptionSet::OptionSet(const std::string& tool, const std::string& purpose)
@@ -33,12 +39,12 @@ OptionSet::~OptionSet() = default;
 
 void OptionSet::argument(const std::string& name, std::string& value, const std::string& help,
                          Need need) {
-  app_->add_option(name, value, help)->required(need == Need::required);
+  app_->add_option(name, value, help)->required(need == Need::required)->check(not_empty("the argument"));
 }
 
 void OptionSet::argument(const std::string& name, std::vector<std::string>& values,
                          const std::string& help, Need need) {
-  app_->add_option(name, values, help)->required(need == Need::required);
+  app_->add_option(name, values, help)->required(need == Need::required)->check(not_empty("an argument"));
 }
 
 void OptionSet::flag(const std::string& names, bool& value, const std::string& help) {
@@ -53,12 +59,13 @@ void OptionSet::verbosity(bool& verbose, bool& quiet) {
 
 void OptionSet::text(const std::string& names, const std::string& type, std::string& value,
                      const std::string& help, Need need) {
-  app_->add_option(names, value, help)->type_name(type)->required(need == Need::required);
+  auto* option = app_->add_option(names, value, help)->type_name(type)->required(need == Need::required);
+  if (type != "TEXT") option->check(not_empty(type));
 }
 
 void OptionSet::texts(const std::string& names, const std::string& type,
                       std::vector<std::string>& values, const std::string& help) {
-  app_->add_option(names, values, help)->type_name(type)->allow_extra_args(false);
+  app_->add_option(names, values, help)->type_name(type)->allow_extra_args(false)->check(not_empty(type));
 }
 
 void OptionSet::size(const std::string& names, std::uint64_t& value, const std::string& help) {

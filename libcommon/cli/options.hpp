@@ -36,6 +36,7 @@ class OptionSet {
   void flag(const std::string& names, bool& value, const std::string& help);
   // -v and -q, of which only one may be given, once.
   void verbosity(bool& verbose, bool& quiet);
+  // Not empty, but for the type TEXT.
   void text(const std::string& names, const std::string& type, std::string& value,
             const std::string& help, Need need = Need::optional);
   // May be given several times, with one value each time.

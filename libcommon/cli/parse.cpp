@@ -17,10 +17,9 @@ std::string quoted(const std::string& text) {
   return "\"" + text + "\"";
 }
 
-// "The following argument was not expected: more", "... arguments were not expected: more -x".
+// "The following argument was not expected: more", "... arguments were not expected: more words".
 std::string text_of_extras(const std::string& what) {
-  const std::string words = what.substr(what.find(": ") + 2);
-  return (is_option(words) ? "unknown option " : "unexpected argument ") + quoted(words);
+  return "unexpected argument " + quoted(what.substr(what.find(": ") + 2));
 }
 
 // "Could not convert: --port = x" (CLI11 2.1) has the parts, but not the words.
@@ -88,10 +87,10 @@ Arguments split_arguments(int argc, const char* const* argv, bool takes_command)
 
 std::string text_of(const CLI::ParseError& error, const CLI::App& app) {
   const std::string what = error.what();
-  if (dynamic_cast<const CLI::ExtrasError*>(&error)) return text_of_extras(what);
   // CLI11 says first what is missing; who has mistyped an option wants to hear of that.
   for (const std::string& word : app.remaining())
     if (is_option(word)) return "unknown option \"" + word + "\"";
+  if (dynamic_cast<const CLI::ExtrasError*>(&error)) return text_of_extras(what);
   if (dynamic_cast<const CLI::ConversionError*>(&error)) return text_of_conversion(what);
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) return text_of_mismatch(what);
   return what.substr(0, what.find('\n'));

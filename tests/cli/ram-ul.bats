@@ -20,6 +20,24 @@ load ../helper
   [[ $output == *"compress=auto"* ]]
   run -2 "$BIN/ram-ul" -l "tcp://0.0.0.0:0" 1M
   [[ $output == *"--plain"* ]]
+  run -2 "$BIN/ram-ul" -l unix:x --anonymous 1M
+  [[ $output == *"--anonymous needs --key-file"* ]]
+  run -2 "$BIN/ram-ul" -l unix:x "$(printf %0256d 1)=1M"
+  [[ $output == *"255 bytes at most, not 256"* ]]
+}
+
+@test "an empty word is no key file, and does not mean that none is needed" {
+  local option
+  for option in --key-file --psk-file --peer-keys; do
+    run -2 "$BIN/ram-ul" -l "unix:$BATS_TEST_TMPDIR/s" "$option" "" 1M
+    [ "${lines[0]}" = "ram-ul: $option: FILE is empty" ]
+  done
+  run -2 "$BIN/ram-ul" ""
+}
+
+@test "what does not speak r3 is said not to" {
+  run -1 "$BIN/nbd-serve" -l "unix:$BATS_TEST_TMPDIR/s" r3+exec:cat
+  [[ $output == *"does not answer as an r3 server does"* ]]
 }
 
 @test "a region behind ram-ul can be served again (gateway)" {

@@ -106,6 +106,7 @@ TEST_F(Help, ErrorsAreOnePlainLine) {
   EXPECT_EQ(refusal({"x", "--nope"}), "unknown option \"--nope\"");
   EXPECT_EQ(refusal({"--nope"}), "unknown option \"--nope\"");
   EXPECT_EQ(refusal({"x", "more"}), "unexpected argument \"more\"");
+  EXPECT_EQ(refusal({"x", "more", "--nope", "y"}), "unknown option \"--nope\"");
   EXPECT_EQ(refusal({"x", "--count", "y"}), "--count: \"y\" is not a number that fits");
   EXPECT_EQ(refusal({"x", "--listen"}), "--listen needs a value");
   EXPECT_EQ(refusal({"x", "-l", "a", "-l", "b"}), "--listen is given more often than it may be");

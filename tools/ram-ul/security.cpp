@@ -20,6 +20,8 @@ void declare_security(OptionSet& set, SecurityOptions& options) {
 void check_security(const SecurityOptions& options, const std::vector<std::string>& listen) {
   if (!options.peer_keys.empty() && options.key_file.empty())
     throw std::invalid_argument("--peer-keys needs --key-file");
+  if (options.anonymous && options.key_file.empty())
+    throw std::invalid_argument("--anonymous needs --key-file: clients know the server by its key");
   if (!options.key_file.empty() && options.peer_keys.empty() && !options.anonymous)
     throw std::invalid_argument("--key-file needs --peer-keys or --anonymous: nobody could connect");
   for (const auto& text : listen)
