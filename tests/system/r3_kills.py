@@ -20,7 +20,8 @@ def free_port():
         return one.getsockname()[1]
 
 
-# Name: the server's address, its options, the region's address and parameters.
+# Name: the server's address, its options, the region's address and parameters; and for "cut" ones what faultproxy
+# does to the connection between them, so that it breaks while the server lives, too.
 def lanes():
     port = free_port()
     return {
@@ -29,21 +30,27 @@ def lanes():
                       f"r3+unix:///?socket={DIRECTORY}/e&psk-file={PSK}"),
         "tcp": (f"tcp://127.0.0.1:{port}", [], f"r3://127.0.0.1:{port}/"),
         "small": (f"unix:{DIRECTORY}/s", ["--max-request", "4K"], f"r3+unix:///?socket={DIRECTORY}/s"),
+        "cut": (f"unix:{DIRECTORY}/c", [], f"r3+unix:///?socket={DIRECTORY}/c.proxy",
+                ["--reset-after", "300K", "--segment", "4000"]),
+        "cut-encrypted": (f"unix:{DIRECTORY}/d", ["--psk-file", PSK],
+                          f"r3+unix:///?socket={DIRECTORY}/d.proxy&psk-file={PSK}", ["--reset-after", "200K"]),
     }
 
 
 class Lane(threading.Thread):
-    def __init__(self, name, address, options, region, kills):
+    def __init__(self, kills, name, address, options, region, faults=None):
         super().__init__()
         self.name, self.kills, self.killed, self.failure, self.steps = name, kills, 0, None, 0
         self.image = f"{DIRECTORY}/{name}.image"
         self.command = [f"{BIN}/ram-ul", "-l", address, *options, self.image]
         self.region = region
+        self.proxy = faults and [f"{BIN}/tests/fault/faultproxy", "-q", "-l", f"{address}.proxy", "-c", address,
+                                 "--seed", str(SEED), *faults]
         self.random = random.Random(f"{SEED} {name}")
 
-    def start_server(self):
+    def launch(self, command):
         ours, theirs = os.pipe()
-        server = subprocess.Popen([*self.command, "--ready-fd", str(theirs)], pass_fds=[theirs])
+        server = subprocess.Popen([*command, "--ready-fd", str(theirs)], pass_fds=[theirs])
         os.close(theirs)
         with os.fdopen(ours, "rb") as ready:
             if ready.read(1) != b"\n":
@@ -59,7 +66,8 @@ class Lane(threading.Thread):
     def load(self):
         with open(self.image, "wb") as image:
             image.truncate(SIZE)
-        server = self.start_server()
+        server = self.launch(self.command)
+        proxy = self.proxy and self.launch(self.proxy)
         client = subprocess.Popen([f"{BIN}/tests/fault/region_oracle", self.region, "0", str(SEED)],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
@@ -71,20 +79,22 @@ class Lane(threading.Thread):
                 server.kill()
                 server.wait()
                 self.killed += 1
-                server = self.start_server()
+                server = self.launch(self.command)
             client.stdin.close()
             if client.wait(60) != 0:
                 raise RuntimeError(f"the client ended with {client.returncode}")
             self.steps = int(client.stdout.readline().split()[0])
         finally:
             client.kill()
-            server.terminate()
-            server.wait()
+            for one in filter(None, (server, proxy)):
+                one.terminate()
+                one.wait()
 
 
 def main():
     ways = lanes()
-    threads = [Lane(name, *way, KILLS // len(ways)) for name, way in ways.items()]
+    ends = [KILLS * n // len(ways) for n in range(len(ways) + 1)]
+    threads = [Lane(ends[n + 1] - ends[n], name, *way) for n, (name, way) in enumerate(ways.items())]
     for one in threads:
         one.start()
     for one in threads:

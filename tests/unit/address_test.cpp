@@ -76,10 +76,12 @@ TEST(Address, RefusesNonsenseWithOneLine) {
 
 TEST(Address, KnowsWhatIsLocal) {
   for (const char* text : {"tcp://localhost:1", "tcp://127.9.9.9:1", "tcp://[::1]:1", "unix:/s", "-",
-                           "tcp://[::ffff:127.0.0.1]:1", "fd:3", "exec:x", "vsock://local:1"})
+                           "tcp://[::ffff:127.0.0.1]:1", "tcp://[::ffff:7f00:1]:1", "fd:3", "exec:x", "vsock://local:1"})
     EXPECT_TRUE(is_local(parse_address(text))) << text;
   for (const char* text : {"tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://10.0.0.1:1", "vsock://any:1",
-                           "tcp://localhost.example.org:1", "tcp://127.evil.org:1", "vsock://2:1"})
+                           "tcp://localhost.example.org:1", "tcp://127.evil.org:1", "vsock://2:1",
+                           "tcp://127.0.0.1.example.org:1", "tcp://0:1", "tcp://128.0.0.1:1", "tcp://[::ffff:10.0.0.1]:1",
+                           "tcp://[::ffff:0.0.0.0]:1", "tcp://[::127.0.0.1]:1", "tcp://[fe80::1]:1"})
     EXPECT_FALSE(is_local(parse_address(text))) << text;
 }
 
