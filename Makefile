@@ -30,7 +30,9 @@ CPPFLAGS    += $(filter -D%,$(FUSE_CFLAGS)) -isystem /usr/include/fuse3
 LDLIBS      := -lfuse3 -luring -lsodium -lzstd -lxxhash
 
 units     := $(wildcard tools/*/*@.service)
-tools     := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.cpp))))
+libs_tape := $(if $(wildcard /usr/include/lmdb.h),-llmdb)
+all_tools := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.cpp))))
+tools     := $(filter-out $(if $(libs_tape),,tapisk),$(all_tools))
 # Region helpers, and the libraries of each: one whose library is missing is left out.
 all_regions   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/regions/*/main.cpp))))
 libs_redis    := $(shell pkg-config --libs hiredis 2>/dev/null)
@@ -42,16 +44,18 @@ libs_confine  := $(shell pkg-config --libs libseccomp 2>/dev/null)
 regions       := $(if $(libs_confine),$(foreach r,$(all_regions),$(if $(libs_$(r)),$(r))))
 shares_http   := web
 shares_s3     := web
+shares_tape   := reel
 region_src    := $(wildcard tools/regions/*.cpp)
 lib_src   := $(wildcard libcommon/*/*.cpp)
 unit_src  := $(wildcard tests/unit/*.cpp)
 fuzz_src  := $(wildcard tests/fuzz/*_fuzz.cpp)
-aid_src   := $(wildcard tests/cli/*.cpp tests/fault/*.cpp tests/bench/*.cpp tests/bench/limits/*.cpp)
+aid_src   := $(wildcard tests/cli/*.cpp tests/vm/*.cpp tests/fault/*.cpp tests/bench/*.cpp tests/bench/limits/*.cpp)
 proxy_src := $(wildcard tests/fault/proxy/*.cpp)
 # What tests of the insides of a tool are linked with.
 sync_src  := $(filter-out %/main.cpp,$(wildcard tools/mmap-hashsync/*.cpp))
 helped_src := tools/regions/object_region.cpp tools/regions/helper_uri.cpp tools/regions/s3/signer.cpp \
               tools/regions/cql/frame.cpp
+reel_src  := $(wildcard tools/regions/reel/*.cpp)
 dl_src    := $(filter-out %/main.cpp,$(wildcard tools/ram-dl/*.cpp)) tools/nbd-attach/table.cpp
 leech_src := tools/r3-leech/decision.cpp tools/r3-leech/rhythm.cpp
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
@@ -73,6 +77,7 @@ endif
 .PHONY: all aids replays check test run-tests demo bench fuzz deb completions install uninstall clean
 
 all: $(binaries) $(helpers)
+	@$(foreach t,$(filter-out $(tools),$(all_tools)),echo "$(t) is left out: it needs liblmdb-dev (scripts/install-deps build)";)
 	@$(foreach r,$(filter-out $(regions),$(all_regions)),echo "region-$(r) is left out: it needs its library and libseccomp (scripts/install-deps build)";)
 aids: $(aids)
 replays: $(replays)
@@ -84,9 +89,13 @@ $(BUILD)/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c $< -o $@
 
+# tapisk is a managed mount, as r3-mount makes it, over a tape.
+shares_tapisk := $(filter-out %/main.cpp,$(wildcard tools/r3-mount/*.cpp)) $(reel_src)
+libs_tapisk   := $(libs_tape)
+
 define tool_rule
-$(BUILD)/$(1): $(call objects,$(wildcard tools/$(1)/*.cpp)) $(lib)
-	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) -o $$@
+$(BUILD)/$(1): $(call objects,$(wildcard tools/$(1)/*.cpp) $(shares_$(1))) $(lib)
+	$$(CXX) $$(LDFLAGS) $$^ $$(LDLIBS) $(libs_$(1)) -o $$@
 endef
 $(foreach tool,$(tools),$(eval $(call tool_rule,$(tool))))
 
@@ -105,8 +114,8 @@ $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
 $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
 $(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp \
-                       $(sync_src) $(helped_src) $(dl_src) $(leech_src)) $(lib)
-	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) $(libs_cql) -o $@
+                       $(sync_src) $(helped_src) $(dl_src) $(leech_src) $(reel_src)) $(lib)
+	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) $(libs_cql) $(libs_tape) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
 	@mkdir -p $(@D)

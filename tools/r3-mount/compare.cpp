@@ -7,6 +7,7 @@
 #include "libcommon/net/r3_client.hpp"
 #include "libcommon/net/r3_frame.hpp"
 #include "libcommon/storage/file.hpp"
+#include "libcommon/storage/hashed.hpp"
 
 namespace r3 {
 namespace {
@@ -36,6 +37,11 @@ std::vector<bool> differing(Backend& region, ConstBytes bytes, std::uint64_t off
     const auto hashes = r3->hash(offset, bytes.size(), static_cast<std::uint32_t>(chunk));
     for (std::size_t i = 0; i < result.size(); ++i)
       result[i] = hashes[i] != wire::chunk_hash(part(i, bytes));
+  } else if (auto* hashed = dynamic_cast<Hashed*>(&region)) {
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      const auto own = part(i, bytes);
+      result[i] = hashed->hash_of(offset + i * chunk, own.size()) != wire::chunk_hash(own);
+    }
   } else {
     std::vector<std::byte> theirs(bytes.size());
     region.read_at(theirs, offset);
@@ -46,7 +52,7 @@ std::vector<bool> differing(Backend& region, ConstBytes bytes, std::uint64_t off
 }
 
 bool can_compare(Backend& region, std::uint64_t chunk) {
-  if (dynamic_cast<FileBackend*>(&region)) return true;
+  if (dynamic_cast<FileBackend*>(&region) || dynamic_cast<Hashed*>(&region)) return true;
   auto* r3 = dynamic_cast<R3Client*>(&region);
   if (!r3 || chunk > kMostHashed) return false;
   try {

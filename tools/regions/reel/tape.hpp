@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tape as a drive shows it: records and filemarks one after the other, counted alike from 0; to write is to cut off
+// all that follows. A drive (tape_drive.hpp) and a file (tape_file.hpp) have it. Knows nothing of what is in a record.
+//
+// For one thread at a time, but for abandon(). Everything throws std::system_error that names the tape: ENOSPC at the
+// end of the medium, EROFS for one that is write-protected, ENOMEDIUM for none, EIO for a place that cannot be read or
+// written. After an error the position is unknown until the next seek.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "libcommon/base/bytes.hpp"
+
+namespace r3 {
+
+class Tape {
+ public:
+  enum class Met { record, filemark, end };
+  struct Got {
+    Met met = Met::end;
+    std::size_t length = 0;  // of a record; with fixed blocks: of as many as there were, and fit
+  };
+
+  virtual ~Tape() = default;
+  virtual const std::string& name() const = 0;
+  virtual bool read_only() const = 0;
+
+  // Goes past what it met, but for the end. ENOMEM: the record is longer than `into`.
+  virtual Got read(Bytes into) = 0;
+  // One record, or with fixed blocks as many blocks as it is long (a multiple of their size).
+  virtual void write(ConstBytes bytes) = 0;
+  // What was written before is on the medium when it returns.
+  virtual void write_filemark() = 0;
+  virtual void seek(std::uint64_t position) = 0;
+  // To where the next record would be added; returns that position.
+  virtual std::uint64_t seek_end() = 0;
+
+  // The size of all blocks in bytes; 0: each record is as long as it was written.
+  virtual std::uint32_t block() const = 0;
+  virtual void set_block(std::uint32_t size) = 0;
+
+  // Waits that this side makes end with ESHUTDOWN; what the drive does goes on. Any thread.
+  virtual void abandon() noexcept {}
+};
+
+}  // namespace r3

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/regions/reel/tape_file.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "libcommon/base/error.hpp"
+
+namespace r3 {
+
+namespace {
+
+constexpr std::uint32_t kLengthBits = 0x00ffffff;
+constexpr std::uint32_t kBad = 0x80000000;  // the class of a record that was read with errors
+constexpr std::uint64_t kWord = 4;
+constexpr std::uint64_t kMostMarks = 1024;  // in a row: then they are the zeroes of a file that grew, and lost its bytes
+constexpr std::chrono::milliseconds kBuffered{250};  // of streaming that the drive's own memory holds
+
+std::uint64_t on_file(std::uint32_t length) { return 2 * kWord + round_up(length, 2); }
+
+}  // namespace
+
+TapeFile::TapeFile(const std::string& path, const TapeFileOptions& options)
+    : path_(path), options_(options),
+      file_(open_file(path, (options.read_only ? O_RDONLY : O_RDWR) | (options.create ? O_CREAT : 0))) {
+  struct stat about {};
+  check(::fstat(file_.get(), &about), path_);
+  if (!S_ISREG(about.st_mode)) fail(EINVAL, path_ + " is no regular file");
+  if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
+    fail(errno == EWOULDBLOCK ? EBUSY : errno, path_ + ": another process uses this tape");
+  find_records();
+}
+
+void TapeFile::find_records() {
+  struct stat about {};
+  check(::fstat(file_.get(), &about), path_);
+  const auto size = static_cast<std::uint64_t>(about.st_size);
+  std::uint64_t marks = 0;
+  while (end_ + kWord <= size) {
+    const std::uint32_t word = length_at(end_), length = word & kLengthBits;
+    if (word == ~0U) break;  // the end of the medium
+    if (word == 0) {
+      if (++marks > kMostMarks) {
+        offsets_.resize(offsets_.size() - (kMostMarks - 1));  // the first may be one
+        end_ -= (kMostMarks - 1) * kWord;
+        break;
+      }
+      offsets_.push_back(end_);
+      end_ += kWord;
+      continue;
+    }
+    marks = 0;
+    if (end_ + on_file(length) > size || length_at(end_ + on_file(length) - kWord) != word) break;
+    offsets_.push_back(end_);
+    written_ += length;
+    end_ += on_file(length);
+  }
+  torn_ = end_ < size;
+}
+
+std::uint32_t TapeFile::length_at(std::uint64_t offset) {
+  std::array<std::byte, kWord> word{};
+  if (pread_full(file_.get(), word, offset, path_) < word.size()) fail(EIO, path_ + " became shorter");
+  return load_le<std::uint32_t>(word.data());
+}
+
+std::uint64_t TapeFile::offset_of(std::uint64_t position) const {
+  return position < offsets_.size() ? offsets_[position] : end_;
+}
+
+Tape::Got TapeFile::read(Bytes into) {
+  Got got = read_one(into);
+  while (block_ != 0 && got.met == Met::record && into.size() >= got.length + block_ && at_ < offsets_.size() &&
+         length_at(offsets_[at_]) != 0)
+    got.length += read_one(into.subspan(got.length)).length;
+  stream(got.length);
+  return got;
+}
+
+Tape::Got TapeFile::read_one(Bytes into) {
+  if (at_ == offsets_.size()) return {};
+  const auto offset = offsets_[at_];
+  const std::uint32_t word = length_at(offset), length = word & kLengthBits;
+  ++at_;
+  if (word == 0) return {Met::filemark, 0};
+  const auto where = [&] { return path_ + ": the record at " + std::to_string(at_ - 1); };
+  if ((word & kBad) != 0) fail(EIO, where() + " is bad");
+  if (length > into.size()) fail(ENOMEM, where() + " is longer than what is read");
+  if (block_ != 0 && length != block_) fail(EIO, where() + " is no block of " + std::to_string(block_) + " bytes");
+  if (pread_full(file_.get(), into.first(length), offset + kWord, path_) < length)
+    fail(EIO, path_ + " became shorter");
+  return {Met::record, length};
+}
+
+void TapeFile::write(ConstBytes bytes) {
+  if (options_.read_only) fail(EROFS, path_ + " is write-protected");
+  if (block_ != 0 && bytes.size() % block_ != 0) fail(EINVAL, path_ + ": no multiple of the block size");
+  cut();
+  if (options_.capacity != 0 && written_ + bytes.size() > options_.capacity)
+    fail(ENOSPC, path_ + ": the end of the tape");
+  stream(bytes.size());
+  const std::size_t part = block_ == 0 ? bytes.size() : block_;
+  for (std::size_t i = 0; i < bytes.size(); i += part) write_one(bytes.subspan(i, part));
+}
+
+void TapeFile::write_one(ConstBytes bytes) {
+  const auto length = static_cast<std::uint32_t>(bytes.size());
+  if (length == 0 || length > kLengthBits) fail(EINVAL, path_ + ": a record of " + std::to_string(length) + " bytes");
+  buffer_.assign(on_file(length), std::byte{0});
+  store_le(buffer_.data(), length);
+  std::copy(bytes.begin(), bytes.end(), buffer_.begin() + kWord);
+  store_le(buffer_.data() + buffer_.size() - kWord, length);
+  torn_ = true;  // until all of it is there
+  pwrite_full(file_.get(), buffer_, end_, path_);
+  torn_ = false;
+  offsets_.push_back(end_);
+  end_ += buffer_.size();
+  written_ += length;
+  ++at_;
+}
+
+void TapeFile::write_filemark() {
+  if (options_.read_only) fail(EROFS, path_ + " is write-protected");
+  cut();
+  const std::array<std::byte, kWord> mark{};
+  torn_ = true;
+  pwrite_full(file_.get(), mark, end_, path_);
+  torn_ = false;
+  offsets_.push_back(end_);
+  end_ += kWord;
+  ++at_;
+  check(::fdatasync(file_.get()), path_);
+  wait_until(streamed_);
+}
+
+// What follows the position is no more.
+void TapeFile::cut() {
+  if (at_ == offsets_.size() && !torn_) return;
+  for (auto i = at_; i < offsets_.size(); ++i) written_ -= length_at(offsets_[i]) & kLengthBits;
+  end_ = offset_of(at_);
+  offsets_.resize(at_);
+  torn_ = true;
+  check(::ftruncate(file_.get(), static_cast<off_t>(end_)), path_);
+  torn_ = false;
+}
+
+void TapeFile::seek(std::uint64_t position) {
+  if (position > offsets_.size()) fail(EIO, path_ + ": seek to " + std::to_string(position) + ", past the end");
+  const auto from = offset_of(at_), to = offset_of(position);
+  const auto length = options_.capacity != 0 ? options_.capacity : std::max<std::uint64_t>(end_, 1);
+  const auto share = static_cast<double>(from < to ? to - from : from - to) / static_cast<double>(length);
+  const std::chrono::duration<double> time = options_.seek * share;
+  wait_until(std::max(streamed_, Clock::now()) + std::chrono::duration_cast<Clock::duration>(time));
+  at_ = position;
+}
+
+std::uint64_t TapeFile::seek_end() {
+  seek(offsets_.size());
+  return at_;
+}
+
+// The medium goes on at its rate as long as the drive's memory has room, or something to give.
+void TapeFile::stream(std::uint64_t bytes) {
+  if (options_.rate == 0) return;
+  const std::chrono::duration<double> time(static_cast<double>(bytes) / static_cast<double>(options_.rate));
+  const auto now = Clock::now();
+  streamed_ = std::max(streamed_, now - kBuffered) + std::chrono::duration_cast<Clock::duration>(time);
+  if (streamed_ > now + kBuffered) wait_until(streamed_ - kBuffered);
+}
+
+void TapeFile::wait_until(Clock::time_point when) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(when - Clock::now());
+  if (left.count() > 0 && halted_.wait_for(left)) fail(ESHUTDOWN, path_);
+}
+
+}  // namespace r3
