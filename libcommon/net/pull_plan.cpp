@@ -81,6 +81,7 @@ std::string_view find_hints(const std::string& order, Backend& region, const Sto
 std::vector<PullRange> named_ranges(const PullPlanOptions& options, std::uint64_t size, const Stop& stop) {
   std::vector<PullRange> ranges;
   if (!options.replay.empty()) append(ranges, read_pull_list(options.replay, size), options.replay);
+  ranges.insert(ranges.end(), options.named.begin(), options.named.end());
   check_pull_order(options.order);
   if (options.order.starts_with(kExec))
     append(ranges, ask_command(options.order, size, stop), options.order);

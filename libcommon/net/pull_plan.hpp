@@ -32,6 +32,7 @@ struct PullPlanOptions {
   std::string replay = {};  // a file; empty: none
   std::string record = {};  // likewise
   std::uint64_t read_ahead = 8 * MiB;  // at most, a stream
+  std::vector<PullRange> named = {};   // by the caller, after the replayed and before the ordered
   bool rest = true;  // or nothing but what was named, hinted at or foreseen
 };
 

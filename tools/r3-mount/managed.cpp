@@ -61,6 +61,7 @@ CachedOptions cached_options(const Backend& region, const ManagedOptions& option
   cached.pull.on_complete = [&tool] { tool.events().send(Json().add("event", "pulled")); };
   cached.push.workers = options.push_workers;
   cached.push.interval = options.push_interval;
+  cached.push.soon = options.push_soon;
   cached.push.before_seal = options.before_sync;
   if (options.local_events)
     cached.on_local = [&tool](std::uint64_t offset, std::uint64_t length) {

@@ -33,6 +33,7 @@ struct ManagedOptions {
   std::uint64_t pull_rate = 0;
   unsigned push_workers = 32;
   std::chrono::milliseconds push_interval{5000};
+  std::uint64_t push_soon = 64 * MiB;  // changed bytes that are pushed without waiting for it
   bool verify = false;
   bool local_events = false;
   std::function<void()> before_sync = {};  // what it throws ends the push
