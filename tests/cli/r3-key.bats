@@ -115,8 +115,8 @@ on_terminal() { run script -qec "$*" /dev/null </dev/null; }
     [[ $stderr == "r3-key: $1" ]] || { echo "$stderr"; return 1; }
     [[ $stderr != *"${secret:10:20}"* ]]
   }
-  try "-: no private key in it" ""
-  try "-: no private key in it" "# only\n\n"
+  try "standard input: no private key in it" ""
+  try "standard input: no private key in it" "# only\n\n"
   try "-:2: private key: should begin with r3sk1_" "\nhello\n"
   try "-:1: private key: cut short: 40 characters after r3sk1_ instead of 48" "${secret:0:46}"
   try "-:1: private key: too long: 49 characters after r3sk1_ instead of 48" "${secret}A"

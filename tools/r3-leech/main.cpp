@@ -13,7 +13,7 @@ using namespace r3;
 constexpr About kAbout{
     "r3-leech",
     "Take a region that is in use over from an r3-seed",
-    "r3-leech 'r3://old-host/?psk-file=psk' state.img /run/state --on-resume 'app &'\n"
+    "r3-leech 'r3://old/?psk-file=psk' state.img /run/state --on-resume 'app &'\n"
     "r3-leech --finalize ask --control unix:/run/leech.sock \\\n"
     "  'r3://old-host/?psk-file=psk' disk.img /run/disk\n"
     "r3-leech --ask finalize unix:/run/leech.sock",
