@@ -13,11 +13,11 @@ sync() { timeout -k 5 100 "$BIN/mmap-hashsync" "$@"; }
 same() { cmp -s a d/a; }
 poke() { printf %s "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 
-@test "source, hub and destinations killed with -9 at 200 points: exactly an epoch" {
+@test "source, hub and destinations killed with -9 at seeded points: exactly an epoch" {
   need python3 command -v python3
-  run -0 timeout -k 5 400 python3 "$ROOT/tests/system/hashsync_kills.py" "$BIN" "${R3_KILLS:-200}" "${R3_SEED:-1}" "$PWD"
+  run -0 timeout -k 5 400 python3 "$ROOT/tests/system/hashsync_kills.py" "$BIN" "${R3_KILLS:-100}" "${R3_SEED:-1}" "$PWD"
   echo "$output"
-  [[ ${lines[-1]} == "killed ${R3_KILLS:-200} times: "* ]]
+  [[ ${lines[-1]} == "killed ${R3_KILLS:-100} times: "* ]]
 }
 
 # A source that waits for what was lost on the way may take its five seconds to end.

@@ -8,6 +8,7 @@ follows from that number. The source looks only between two generations. So what
 known: with a journal exactly one generation, in both files, whenever it is looked at; in place pages of any
 generations that there were, and nothing else. At the end all hold the last one.
 """
+import ctypes
 import mmap
 import os
 import random
@@ -74,6 +75,14 @@ def generations_in(path):
     return found, len(data)
 
 
+LIBC = ctypes.CDLL(None)
+
+
+def end_with_us():
+    """A test that runs out of time leaves nobody behind who holds its pipes."""
+    LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Process:
     def __init__(self, *arguments):
         self.arguments = arguments
@@ -81,7 +90,8 @@ class Process:
 
     def start(self):
         self.process = subprocess.Popen([f"{BIN}/mmap-hashsync", "-q", *self.arguments],
-                                        stdin=subprocess.DEVNULL, start_new_session=True)
+                                        stdin=subprocess.DEVNULL, start_new_session=True,
+                                        preexec_fn=end_with_us)
 
     def kill(self):
         """With the command that it may have started."""

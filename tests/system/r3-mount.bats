@@ -288,7 +288,7 @@ let_go() {
 
 @test "somebody else unmounts it lazily: who has it open is named, waited for, and loses nothing" {
   truncate -s 64K below
-  mount_region --grace 1s "file:$PWD/below" disk
+  mount_region --grace 30s "file:$PWD/below" disk
   hold disk
   umount -l disk
   kill -TERM "$server_pid"
