@@ -31,30 +31,24 @@ class LinkMeter {
   void measured(Seconds round_trip, Clock::time_point now);
 
   std::uint64_t in_flight() const { return in_flight_; }
-  std::uint64_t window() const;        // one more request as long as fewer bytes are in flight
+  std::uint64_t window() const;        // bytes to keep in flight
   std::uint64_t request_size() const;  // to ask for at once
   double rate() const;                 // bytes a second, the best of late
   Seconds round_trip() const { return shortest_; }
 
  private:
-  static constexpr std::size_t kRounds = 32;
-  void begin_round(Clock::time_point now);
-  void end_round(Clock::time_point now);
-  double holds() const;  // bytes that are under way while a request waits for its first byte
+  // The best rate of each of the last intervals.
+  static constexpr std::size_t kIntervals = 8;
+  void turn_over(Clock::time_point now);
 
   std::uint64_t in_flight_ = 0;
   std::uint64_t answered_ = 0;
   Seconds shortest_{0};  // 0: not known
   Seconds shortest_next_{0};
   Clock::time_point shortest_until_{};
-  Clock::time_point round_begin_{}, round_end_{};
-  std::uint64_t answered_at_begin_ = 0;
-  std::array<double, kRounds> rates_{};  // of the last rounds, from begin to end
-  std::size_t round_ = 0;
-  bool filling_ = true;  // until more in flight brings no higher rate
-  double filling_rate_ = 0;  // the best that one request saw
-  double full_rate_ = 0;
-  bool draining_ = false;  // for a moment, so that the shortest time is not one behind our own requests
+  std::array<double, kIntervals> rates_{};
+  std::size_t interval_ = 0;
+  Clock::time_point interval_end_{};
 };
 
 }  // namespace r3

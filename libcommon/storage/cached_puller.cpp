@@ -144,7 +144,8 @@ bool Puller::may_send(std::unique_lock<std::mutex>& lock) {
       until = std::max(until, now + std::chrono::duration_cast<Clock::duration>(
                                         LinkMeter::Seconds(-tokens_ / rate)));
   }
-  const bool full = meter_.in_flight() >= meter_.window();
+  const bool full = meter_.in_flight() > 0 &&
+                    meter_.in_flight() + meter_.request_size() > meter_.window();
   if (!full && until <= now) return true;
   ++idle_;
   if (full) changed_.wait(lock);
