@@ -36,7 +36,8 @@ run_page() { # PAGE... : their examples, as printed, in $lines
   run_page r3-seed.1 r3-leech.1 mmap-hashsync.1
 }
 
-# nbd-attach(1), ram-dl(1): need their kernel modules: tests/vm. r3-regions(7): servers: regions.bats.
+# nbd-attach(1), ram-dl(1): need their kernel modules: tests/vm. tapisk(1): needs a drive; on a tape in a
+# file: tapisk.bats. r3-regions(7): servers: regions.bats.
 # r3-region-helper(7): its two programs: regions.bats.
 @test "pages: no page with examples is forgotten" {
   cd "$ROOT/man"

@@ -159,6 +159,8 @@ bool Leech::try_to_move(bool all_first) {
     return true;
   };
   if (!migration_->take_over(options_.lease, unlock)) {
+    if (migration_->given_away() && !tool_.stop().requested())
+      throw std::runtime_error(options_.remote + ": " + migration_->why());
     log_warning("not moved: " + migration_->why());
     outside_.phase("pulling", Json().add("refused", migration_->why()));
     tool_.stop().wait_for(kPause);

@@ -89,6 +89,7 @@ bool Migration::take_over(std::chrono::milliseconds lease, const std::function<b
     region_.invalidate(blocks);
   } catch (const std::system_error& error) {
     why_ = reason_of(error.code().value());
+    given_away_ = error.code().value() == ESHUTDOWN;
     region_.resume();
     return false;
   }

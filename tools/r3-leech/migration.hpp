@@ -45,6 +45,8 @@ class Migration {
   void give_up() noexcept;
 
   const std::string& why() const { return why_; }
+  // The seeder has said so, and may be gone before it is asked again.
+  bool given_away() const { return given_away_; }
   double downtime() const { return downtime_; }  // seconds, of the last take_over()
 
  private:
@@ -61,6 +63,7 @@ class Migration {
   std::uint64_t token_ = 0;
   std::uint32_t round_ = 0;
   std::string why_;
+  bool given_away_ = false;
   double downtime_ = 0;
 };
 
