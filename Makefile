@@ -35,7 +35,7 @@ all_tools := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/*/main.cpp))))
 tools     := $(filter-out $(if $(libs_tape),,tapisk),$(all_tools))
 # Region helpers, and the libraries of each: one whose library is missing is left out.
 all_regions   := $(notdir $(patsubst %/,%,$(dir $(wildcard tools/regions/*/main.cpp))))
-libs_redis    := $(shell pkg-config --libs hiredis 2>/dev/null)
+libs_redis    := $(shell pkg-config --libs hiredis openssl 2>/dev/null)
 libs_http     := $(shell pkg-config --libs libcurl 2>/dev/null)
 libs_s3       := $(libs_http)
 libs_cql      := $(shell pkg-config --libs zlib 2>/dev/null)
@@ -45,6 +45,7 @@ regions       := $(if $(libs_confine),$(foreach r,$(all_regions),$(if $(libs_$(r
 shares_http   := web
 shares_s3     := web
 shares_tape   := reel
+shares_redis  := tls
 region_src    := $(wildcard tools/regions/*.cpp)
 lib_src   := $(wildcard libcommon/*/*.cpp)
 unit_src  := $(wildcard tests/unit/*.cpp)
@@ -61,8 +62,9 @@ leech_src := tools/r3-leech/decision.cpp tools/r3-leech/rhythm.cpp
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 lib       := $(BUILD)/libcommon.a
 binaries  := $(tools:%=$(BUILD)/%)
-# https is the same program as http.
-helpers   := $(patsubst %,$(BUILD)/region-%,$(regions) $(if $(filter http,$(regions)),https))
+# https is the same program as http, and rediss as redis.
+helpers   := $(patsubst %,$(BUILD)/region-%,$(regions) $(if $(filter http,$(regions)),https) \
+                                             $(if $(filter redis,$(regions)),rediss))
 aids      := $(patsubst %.cpp,$(BUILD)/%,$(aid_src))
 replays   := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/%,$(fuzz_src))
 
@@ -106,6 +108,9 @@ endef
 $(foreach region,$(regions),$(eval $(call region_rule,$(region))))
 
 $(BUILD)/region-https: $(BUILD)/region-http
+	cp $< $@
+
+$(BUILD)/region-rediss: $(BUILD)/region-redis
 	cp $< $@
 
 $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)

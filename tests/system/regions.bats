@@ -91,6 +91,70 @@ example() { # LINE
   run ! grep -q hidden-word "$server_err"
 }
 
+@test "redis: over TLS, for the right name only" {
+  local port
+  port=$(free_port)
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=r3 \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 2>/dev/null
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=other \
+    -addext subjectAltName=DNS:other.example 2>/dev/null
+  start_redis --tls-port "$port" --tls-cert-file "$PWD/cert.pem" --tls-key-file "$PWD/key.pem" --tls-auth-clients no
+  written "rediss://127.0.0.1:$port/0/x?size=4M&chunk=16K&ca-file=$PWD/cert.pem"
+  read_again "rediss://localhost:$port/0/x?ca-file=$PWD/cert.pem"
+  fails 1 "the server's certificate: self" "rediss://localhost:$port/0/x"
+  fails 1 "other.pem" "rediss://localhost:$port/0/x?ca-file=$PWD/none/other.pem"
+  fails 2 "belong to rediss:" "redis://localhost:$port/0/x?ca-file=$PWD/cert.pem"
+  redis-cli -s "$redis" config set tls-cert-file "$PWD/other.pem" tls-key-file "$PWD/other.key" >/dev/null
+  fails 1 "ostname mismatch" "rediss://localhost:$port/0/x?ca-file=$PWD/other.pem"
+  # What is changed on the way ends the connection; it is never taken for bytes of the region.
+  redis-cli -s "$redis" config set tls-cert-file "$PWD/cert.pem" tls-key-file "$PWD/key.pem" >/dev/null
+  start_server tests/fault/faultproxy -l tcp://127.0.0.1:0 -c "tcp://127.0.0.1:$port" --direction down --skip 16K \
+    --record 1K --flip 0.002 --seed 3
+  local proxy
+  proxy=$(grep -o '[0-9]*$' "$server_out" | head -n 1)
+  start_server nbd-serve -l "unix:$PWD/n" "rediss://127.0.0.1:$proxy/0/x?ca-file=$PWD/cert.pem"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+}
+
+@test "redis: a cluster, whose slots move" {
+  start_redis_cluster
+  local others="nodes=127.0.0.1:${nodes[1]}%2C127.0.0.1:${nodes[2]}%2C127.0.0.1:${nodes[3]}"
+  # Asked of a node that does not have it.
+  local slot holder=0 key
+  slot=$(node 0 cluster keyslot 'r3:{a}')
+  ((slot > 5461)) && holder=1
+  ((slot > 10922)) && holder=2
+  local asked=$(((holder + 1) % 3)) target=$(((holder + 2) % 3))
+  written "redis://127.0.0.1:${nodes[asked]}/0/a?size=4M&chunk=16K"
+  read_again "redis://127.0.0.1:${nodes[holder]}/0/a"
+  # The slot moves to another node, while the region is written.
+  start_server nbd-serve -l "unix:$PWD/n" "redis://127.0.0.1:${nodes[asked]}/0/a?$others"
+  node "$target" cluster setslot "$slot" importing "$(node "$holder" cluster myid)" >/dev/null
+  node "$holder" cluster setslot "$slot" migrating "$(node "$target" cluster myid)" >/dev/null
+  head -c 4194304 /dev/urandom >data
+  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp data back
+  for key in $(node "$holder" cluster getkeysinslot "$slot" 1000); do
+    node "$holder" migrate 127.0.0.1 "${nodes[target]}" "$key" 0 5000 >/dev/null
+  done
+  for key in 0 1 2; do node "$key" cluster setslot "$slot" node "$(node "$target" cluster myid)" >/dev/null; done
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp data back
+}
+
+@test "redis: a value that is cut short is never zeroes; a full server says so" {
+  start_redis
+  start_server nbd-serve -l "unix:$PWD/n" "redis+unix:///0/x?socket=$redis&size=1M&chunk=16K"
+  redis-cli -s "$redis" set 'r3:{x}:1' short >/dev/null
+  run /usr/bin/python3 -m nbd -u "nbd+unix:///?socket=$PWD/n" -c 'h.pread(4096, 16384 + 4096)'
+  [[ $output == *"Input/output error"* ]]
+  redis-cli -s "$redis" config set maxmemory 1 maxmemory-policy noeviction >/dev/null
+  run /usr/bin/python3 -m nbd -u "nbd+unix:///?socket=$PWD/n" -c 'h.pwrite(b"x" * 16384, 0)'
+  [[ $output == *"No space left"* ]]
+}
+
 @test "helpers are confined" {
   [[ $BIN != */build-* ]] || skip "sanitizers need what is given up"
   start_redis

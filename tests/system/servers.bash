@@ -34,6 +34,35 @@ start_redis() {
   eventually redis-cli -s "$redis" ping >/dev/null 2>&1
 }
 
+# start_redis_cluster: four nodes at 127.0.0.1, ports ${nodes[0..3]}, processes ${node_pids[0..3]}: three have a third of
+# the slots each, the fourth is a replica of the first.
+start_redis_cluster() {
+  local i port
+  nodes=() node_pids=()
+  for i in 0 1 2 3; do
+    port=$(free_port)
+    while ((port > 55000)); do port=$(free_port); done # the bus is 10000 higher
+    mkdir -p "$BATS_TEST_TMPDIR/node$i"
+    redis-server --port "$port" --bind 127.0.0.1 --dir "$BATS_TEST_TMPDIR/node$i" --daemonize no --save '' \
+      --appendonly yes --appendfsync always --cluster-enabled yes --cluster-node-timeout 1000 \
+      >>"$BATS_TEST_TMPDIR/node$i.log" 2>&1 3>&- &
+    node_pids+=($!) peers+=($!) nodes+=("$port")
+    eventually node "$i" ping >/dev/null
+  done
+  for i in 0 1 2; do node "$i" cluster addslotsrange $((i * 5461 + (i > 0))) $((i < 2 ? (i + 1) * 5461 : 16383)) >/dev/null; done
+  for i in 1 2 3; do node 0 cluster meet 127.0.0.1 "${nodes[i]}" >/dev/null; done
+  eventually cluster_is_whole
+  eventually eval 'node 3 cluster replicate "$(node 0 cluster myid)" | grep -q OK'
+  eventually eval 'node 3 info replication | grep -q "master_link_status:up"'
+}
+node() { redis-cli -p "${nodes[$1]}" "${@:2}"; } # I COMMAND...
+cluster_is_whole() {
+  local i
+  for i in 0 1 2 3; do
+    node "$i" cluster info | grep -q cluster_state:ok && (($(node "$i" cluster nodes | grep -c connected) == 4)) || return
+  done
+}
+
 # start_nginx: serves $www at http://127.0.0.1:$nginx_port/. Sets nginx_pid.
 start_nginx() {
   www=$BATS_TEST_TMPDIR/www nginx_port=${nginx_port:-$(free_port)}

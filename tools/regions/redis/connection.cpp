@@ -73,10 +73,24 @@ redisReplyObjectFunctions kFunctions = functions();
 
 }  // namespace
 
-RedisConnection::RedisConnection(const Address& server, std::chrono::milliseconds timeout, const Stop& stop)
+namespace {
+
+std::unique_ptr<Stream> stream_over(const Channel& channel, const Address& server, const TlsContext* tls,
+                                    std::chrono::milliseconds timeout, const Stop& stop) {
+  if (!tls) return std::make_unique<FdStream>(channel.input(), channel.output(), stop);
+  auto stream = std::make_unique<TlsStream>(*tls, channel.input(), server.host, stop);
+  stream->set_deadline(std::chrono::steady_clock::now() + timeout);
+  stream->shake_hands();
+  return stream;
+}
+
+}  // namespace
+
+RedisConnection::RedisConnection(const Address& server, const TlsContext* tls, std::chrono::milliseconds timeout,
+                                 const Stop& stop)
     : stop_(stop),
       channel_(connect_to(server, timeout, stop)),
-      stream_(std::make_unique<FdStream>(channel_.input(), channel_.output(), stop)),
+      stream_(stream_over(channel_, server, tls, timeout, stop)),
       reader_(::redisReaderCreateWithFunctions(&kFunctions)),
       buffer_(kReadPiece) {
   if (!reader_) throw std::bad_alloc();
@@ -86,7 +100,7 @@ RedisConnection::~RedisConnection() { ::redisReaderFree(reader_); }
 
 void RedisConnection::set_deadline(Stream::Deadline deadline) { stream_->set_deadline(deadline); }
 
-void RedisConnection::append(std::initializer_list<ConstBytes> words) {
+void RedisConnection::append(std::span<const ConstBytes> words) {
   heads_ += "*" + std::to_string(words.size()) + "\r\n";
   for (const ConstBytes one : words) {
     heads_ += "$" + std::to_string(one.size()) + "\r\n";

@@ -11,6 +11,7 @@
 
 #include "libcommon/net/socket.hpp"
 #include "libcommon/net/stream.hpp"
+#include "tools/regions/tls/stream.hpp"
 
 struct redisReader;
 
@@ -27,7 +28,8 @@ struct RedisReply {
 
 class RedisConnection {
  public:
-  RedisConnection(const Address& server, std::chrono::milliseconds timeout, const Stop& stop);
+  // With `tls`, the server's certificate has to be for its host.
+  RedisConnection(const Address& server, const TlsContext* tls, std::chrono::milliseconds timeout, const Stop& stop);
   ~RedisConnection();
   RedisConnection(const RedisConnection&) = delete;
 
@@ -35,7 +37,8 @@ class RedisConnection {
   void set_deadline(Stream::Deadline deadline);
 
   // Queues a command; its words stay valid until send().
-  void append(std::initializer_list<ConstBytes> words);
+  void append(std::span<const ConstBytes> words);
+  void append(std::initializer_list<ConstBytes> words) { append(std::span(words.begin(), words.size())); }
   void send();
   // The next reply. A bulk string is written to `into` as far as it fits, and its size told; without `into` it
   // is in `text`. Throws ProtocolError for what is no reply.

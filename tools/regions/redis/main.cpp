@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // region-redis: a region in a Redis database, one key a chunk.
+#include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "libcommon/base/sizes.hpp"
@@ -10,18 +12,47 @@ namespace {
 constexpr r3::HelperAbout kAbout = {
     "region-redis", "a region in a Redis database, one key a chunk",
     "redis://[USER@]HOST[:PORT]/DATABASE/NAME?size=SIZE&chunk=SIZE&password-file=FILE&replicas=N, or\n"
-    "redis+unix:///DATABASE/NAME?socket=PATH&...; layout=r3map takes the keys of r3map's regions\n"
-    "(NAME, then the offset; size= and chunk= are needed).",
+    "rediss://... with TLS (ca-file=FILE&cert-file=FILE&key-file=FILE), or\n"
+    "redis+unix:///DATABASE/NAME?socket=PATH&...; nodes=HOST:PORT,... are more of a cluster's nodes;\n"
+    "layout=r3map takes the keys of r3map's regions (NAME, then the offset; size= and chunk= are needed).",
     32};
 
 constexpr std::uint16_t kPort = 6379;
 
+// What a rediss: region says about certificates.
+std::optional<r3::TlsContext> tls_of(const std::string& region, const r3::UriParameters& parameters) {
+  const r3::TlsFiles files{r3::parameter(parameters, "ca-file"), r3::parameter(parameters, "cert-file"),
+                           r3::parameter(parameters, "key-file")};
+  if (region.starts_with("rediss:")) {
+    if (files.certificate.empty() != files.key.empty())
+      throw std::invalid_argument("cert-file= and key-file= are needed together");
+    return r3::TlsContext(files);
+  }
+  if (region.starts_with("rediss+")) throw std::invalid_argument("TLS is spoken over TCP: rediss://HOST/...");
+  if (!files.authorities.empty() || !files.certificate.empty() || !files.key.empty())
+    throw std::invalid_argument("ca-file=, cert-file= and key-file= belong to rediss:");
+  return std::nullopt;
+}
+
+std::vector<r3::Address> nodes_of(std::string_view text) {
+  std::vector<r3::Address> nodes;
+  while (!text.empty()) {
+    const auto comma = std::min(text.find(','), text.size());
+    nodes.push_back(r3::parse_uri_server("tcp://", text.substr(0, comma), kPort));
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return nodes;
+}
+
 r3::RedisWhere where_of(const r3::HelperOptions& options, r3::ObjectLayout& layout) {
   const auto uri = r3::parse_helper_uri(options.region, kPort,
-                                        {"size", "chunk", "password-file", "replicas", "layout", "socket"});
+                                        {"size", "chunk", "password-file", "replicas", "layout", "socket", "nodes",
+                                         "ca-file", "cert-file", "key-file"});
   layout = r3::parse_layout(uri.parameters, options.read_only);
   r3::RedisWhere where;
   where.server = uri.server;
+  where.tls = tls_of(options.region, uri.parameters);
+  where.others = nodes_of(r3::parameter(uri.parameters, "nodes"));
   where.user = uri.user;
   where.io_timeout = options.io_timeout;
   const auto slash = uri.path.find('/');

@@ -11,6 +11,7 @@
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
+#include "libcommon/base/sizes.hpp"
 
 namespace r3 {
 
@@ -21,19 +22,15 @@ using Kind = RedisReply::Kind;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kConnectTime{10'000};
-constexpr milliseconds kFirstPause{50}, kLongestPause{2'000};
-constexpr std::size_t kIdle = 32;  // connections that are kept
+constexpr int kMostHops = 5;  // from node to node until the region is found
 
-// A server that is there but cannot serve now.
+// A server that is there but cannot serve now. (MOVED and ASK come here only from a node that was just said to have
+// the key: the cluster is about to agree.)
 bool is_passing(const RedisReply& reply) {
-  for (const auto* word : {"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"})
+  for (const auto* word : {"LOADING", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "MOVED", "ASK"})
     if (reply.kind == Kind::error && reply.text.starts_with(word)) return true;
   return false;
 }
-
-struct NotNow : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 int error_of(const std::string& text) {
   if (text.starts_with("OOM") || text.starts_with("MISCONF")) return ENOSPC;
@@ -60,10 +57,14 @@ bool knows_waitaof(const std::string& version) {
 }  // namespace
 
 RedisStore::RedisStore(RedisWhere where, std::uint64_t chunk, const Stop&)
-    : where_(std::move(where)), chunk_(chunk), text_(to_text(where_.server)), label_key_("r3:{" + where_.name + "}") {
-  Connection first = dial();
-  learn_durability(*first);
-  give_back(std::move(first));
+    : where_(std::move(where)),
+      chunk_(chunk),
+      text_(to_text(where_.server)),
+      label_key_("r3:{" + where_.name + "}"),
+      kept_(text_, where_.io_timeout, [this] { return dial(); }),
+      node_(where_.server) {
+  find_node();
+  learn_durability();
 }
 
 std::string RedisStore::key_of(std::uint64_t index) const {
@@ -76,7 +77,7 @@ std::string RedisStore::key_of(std::uint64_t index) const {
 void RedisStore::refuse(const RedisReply& reply, const std::string& key) const {
   const auto what = text_ + (key.empty() ? "" : " key " + key);
   if (is_passing(reply)) throw NotNow(what + ": " + reply.text);
-  if (reply.kind == Kind::error) fail(error_of(reply.text), what + ": the server says " + reply.text);
+  if (reply.kind == Kind::error) throw Refused(error_of(reply.text), what + ": the server says " + reply.text);
   throw ProtocolError(what + ": an answer of the wrong kind");
 }
 
@@ -100,132 +101,193 @@ void RedisStore::recognise(RedisConnection& connection) {
   if (info.kind != Kind::text) refuse(info, "");
   const std::string run = field_of(info.text, "run_id");
   std::lock_guard lock(mutex_);
-  if (run_.empty()) run_ = run;
+  if (run_.empty() || !found_) run_ = run;
   if (run == run_) return;
   log_warning(text_ + ": the server was restarted; what was not flushed is sent again");
   ::_exit(EXIT_FAILURE);
 }
 
-RedisStore::Connection RedisStore::dial() {
-  auto connection = std::make_unique<RedisConnection>(where_.server, kConnectTime, gone_);
+std::unique_ptr<RedisConnection> RedisStore::connect(const Address& node) {
+  auto connection = std::make_unique<RedisConnection>(node, where_.tls ? &*where_.tls : nullptr, kConnectTime,
+                                                      kept_.gone());
   connection->set_deadline(Clock::now() + kConnectTime);
   log_in(*connection);
-  recognise(*connection);
   return connection;
 }
 
-void RedisStore::learn_durability(RedisConnection& connection) {
-  const auto setting = [&](const char* name) {
-    const RedisReply reply = connection.ask({word("CONFIG"), word("GET"), word(name)});
-    return reply.parts.size() == 2 ? reply.parts[1].text : std::string();
-  };
-  const std::string file = setting("appendonly"), sync = setting("appendfsync");
+// The node where the region is, or, when that one does not answer, another one, which says where the region is now.
+std::unique_ptr<RedisConnection> RedisStore::dial() {
+  std::vector<Address> nodes = where_.others;
+  nodes.insert(nodes.begin(), where_.server);
+  {
+    std::lock_guard lock(mutex_);
+    nodes.insert(nodes.begin(), node_);
+  }
+  for (std::size_t i = 0;; ++i) try {
+      auto connection = connect(nodes[i]);
+      recognise(*connection);
+      return connection;
+    } catch (const Refused&) {
+      throw;
+    } catch (const std::system_error&) {
+      if (i + 1 == nodes.size() || kept_.gone().requested()) throw;
+    }
+}
+
+// Follows the nodes of a cluster to the one that has the region's slot.
+void RedisStore::find_node() {
+  for (int hop = 0; hop < kMostHops; ++hop) try {
+      kept_.run_once([&](RedisConnection& connection) {
+        const Command command{{word("EXISTS"), word(label_key_)}};
+        run_on(connection, {&command, 1});
+      }, kConnectTime);
+      std::lock_guard lock(mutex_);
+      found_ = true;
+      return;
+    } catch (const Moved& moved) {
+      kept_.forget();
+      std::lock_guard lock(mutex_);
+      node_ = moved.to;
+      run_.clear();
+    }
+  fail(ELOOP, text_ + ": the nodes of the cluster send from one to the other");
+}
+
+void RedisStore::learn_durability() {
+  std::string file, sync, version;
+  kept_.run_once([&](RedisConnection& connection) {
+    const auto setting = [&](const char* name) {
+      const RedisReply reply = connection.ask({word("CONFIG"), word("GET"), word(name)});
+      return reply.parts.size() == 2 ? reply.parts[1].text : std::string();
+    };
+    file = setting("appendonly"), sync = setting("appendfsync");
+    version = field_of(connection.ask({word("INFO"), word("server")}).text, "redis_version");
+  }, kConnectTime);
   if (file.empty() || (file == "yes" && sync == "always")) return;  // durable, or not ours to know
   if (file != "yes") {
     log_warning(text_ + ": the server keeps no log (appendonly no): a restart loses what was flushed, too");
     return;
   }
-  const RedisReply info = connection.ask({word("INFO"), word("server")});
   std::lock_guard lock(mutex_);
-  waits_for_disk_ = knows_waitaof(field_of(info.text, "redis_version"));
+  waits_for_disk_ = knows_waitaof(version);
   if (!waits_for_disk_ && sync == "everysec")
     log_warning(text_ + ": a crash of its machine may lose the last second of what was flushed (appendfsync "
                         "everysec)");
 }
 
-RedisStore::Connection RedisStore::borrow() {
-  {
-    std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      Connection one = std::move(idle_.back());
-      idle_.pop_back();
-      return one;
-    }
+// "MOVED 3999 127.0.0.1:6381"; without a host it is the one that was asked. An IPv6 address has no brackets there.
+Address RedisStore::node_of(const RedisReply& redirection) const {
+  const std::string& text = redirection.text;
+  const auto colon = text.rfind(':');
+  const auto space = text.rfind(' ');
+  Address node = where_.server;
+  try {
+    if (colon == text.npos || space == text.npos || colon < space || node.kind != Address::Kind::tcp)
+      throw std::invalid_argument("");
+    if (colon > space + 1) node.host = text.substr(space + 1, colon - space - 1);
+    node.port = static_cast<std::uint16_t>(parse_number(text.substr(colon + 1), 65535));
+  } catch (const std::invalid_argument&) {
+    throw ProtocolError(text_ + ": the server sends to a place that is none: " + text);
   }
-  return dial();
+  return node;
 }
 
-void RedisStore::give_back(Connection connection) {
-  std::lock_guard lock(mutex_);
-  if (idle_.size() < kIdle) idle_.push_back(std::move(connection));
+RedisReply RedisStore::ask_elsewhere(const RedisReply& redirection, const Command& command) {
+  const auto connection = connect(node_of(redirection));
+  if (where_.io_timeout.count() > 0) connection->set_deadline(Clock::now() + where_.io_timeout);
+  else connection->set_deadline(std::nullopt);
+  connection->append({word("ASKING")});
+  connection->append(command.words);
+  connection->send();
+  connection->receive();
+  return connection->receive(command.into);
 }
 
-template <class Action>
-void RedisStore::with_connection(Action action) {
-  const auto begun = Clock::now();
-  milliseconds pause = kFirstPause;
-  for (;; pause = std::min(pause * 2, kLongestPause)) {
-    std::string why;
+std::vector<RedisReply> RedisStore::run_on(RedisConnection& connection, std::span<const Command> commands) {
+  for (const Command& command : commands) connection.append(command.words);
+  connection.send();
+  std::vector<RedisReply> replies;
+  for (const Command& command : commands) replies.push_back(connection.receive(command.into));
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    RedisReply& reply = replies[i];
+    if (reply.kind != Kind::error) continue;
+    if (reply.text.starts_with("MOVED ")) throw Moved(text_ + ": " + reply.text, node_of(reply));
+    if (reply.text.starts_with("ASK ")) reply = ask_elsewhere(reply, commands[i]);
+    if (reply.kind == Kind::error)
+      refuse(reply, commands[i].words.size() > 1 ? std::string(as_text(commands[i].words[1])) : "");
+  }
+  return replies;
+}
+
+std::vector<RedisReply> RedisStore::run(std::span<const Command> commands) {
+  std::vector<RedisReply> replies;
+  kept_.run([&](RedisConnection& connection) {
     try {
-      Connection connection = borrow();
-      const bool bounded = where_.io_timeout.count() > 0;
-      connection->set_deadline(bounded ? Stream::Deadline(begun + where_.io_timeout) : std::nullopt);
-      action(*connection);
-      return give_back(std::move(connection));
-    } catch (const NotNow& passing) {
-      why = passing.what();
-    } catch (const std::system_error& error) {
-      // What the server refused stays refused; a connection that broke is made again, and so are those that
-      // broke with it.
-      const int code = error.code().value();
-      for (const int final : {EIO, ENOSPC, EROFS, EACCES, ECANCELED})
-        if (code == final) throw;
-      why = error.what();
-      std::lock_guard lock(mutex_);
-      idle_.clear();
+      replies = run_on(connection, commands);
+    } catch (const Moved& moved) {
+      if (where_.offset_keys)
+        throw Refused(EOPNOTSUPP, text_ + ": the keys of r3map are all over a cluster, which layout=r3map cannot read");
+      log_warning(text_ + ": the region has moved to " + to_text(moved.to) + "; what was not flushed is sent again");
+      ::_exit(EXIT_FAILURE);
     }
-    if (where_.io_timeout.count() > 0 && Clock::now() + pause - begun >= where_.io_timeout)
-      fail(EIO, text_ + ": no answer within --io-timeout: " + why);
-    if (gone_.wait_for(pause)) fail(ESHUTDOWN, text_);
-  }
+  });
+  return replies;
 }
 
 void RedisStore::get(std::span<Get> parts) {
-  with_connection([&](RedisConnection& connection) {
-    std::vector<std::string> keys;
-    for (const Get& part : parts) {
-      keys.push_back(key_of(part.index));
-      const std::string first = std::to_string(part.offset);
-      const std::string last = std::to_string(part.offset + part.into.size() - 1);
-      connection.append({word("GETRANGE"), word(keys.back()), word(first), word(last)});
-    }
-    connection.send();
-    std::exception_ptr damage;
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      const RedisReply reply = connection.receive(parts[i].into);
-      if (reply.kind != Kind::text) refuse(reply, keys[i]);
-      parts[i].found = reply.size > 0;
-      if (reply.size > 0 && reply.size != parts[i].into.size() && !damage)
-        damage = std::make_exception_ptr(std::system_error(
-            EIO, std::generic_category(), text_ + " key " + keys[i] + ": shorter than the chunk size says"));
-    }
-    if (damage) std::rethrow_exception(damage);
-  });
+  struct Words {
+    std::string key, first, last;
+  };
+  std::vector<Words> words;
+  for (const Get& part : parts)
+    words.push_back({key_of(part.index), std::to_string(part.offset),
+                     std::to_string(part.offset + part.into.size() - 1)});
+  std::vector<Command> commands;
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    commands.push_back({{word("GETRANGE"), word(words[i].key), word(words[i].first), word(words[i].last)},
+                        parts[i].into});
+  const auto replies = run(commands);
+  std::vector<std::string> empty;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (replies[i].kind != Kind::text) refuse(replies[i], words[i].key);
+    parts[i].found = replies[i].size > 0;
+    if (!parts[i].found) empty.push_back(words[i].key);
+    else if (replies[i].size != parts[i].into.size())
+      fail(EIO, text_ + " key " + words[i].key + ": not as long as the chunk size says");
+  }
+  if (!empty.empty()) check_missing(empty);
+}
+
+// GETRANGE gives nothing of a key that is not there, and of one that is shorter.
+void RedisStore::check_missing(const std::vector<std::string>& keys) {
+  std::vector<Command> commands;
+  for (const auto& key : keys) commands.push_back({{word("STRLEN"), word(key)}});
+  const auto replies = run(commands);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (replies[i].kind != Kind::number) refuse(replies[i], keys[i]);
+    if (replies[i].number != 0) fail(EIO, text_ + " key " + keys[i] + ": shorter than the chunk size says");
+  }
 }
 
 void RedisStore::put(std::span<const Put> parts) {
-  with_connection([&](RedisConnection& connection) {
-    std::vector<std::string> keys;
-    for (const Put& part : parts) {
-      keys.push_back(key_of(part.index));
-      connection.append({word("SET"), word(keys.back()), part.from});
-    }
-    connection.send();
-    for (std::size_t i = 0; i < parts.size(); ++i)
-      if (const RedisReply reply = connection.receive(); reply.kind != Kind::status) refuse(reply, keys[i]);
-  });
+  std::vector<std::string> keys;
+  for (const Put& part : parts) keys.push_back(key_of(part.index));
+  std::vector<Command> commands;
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    commands.push_back({{word("SET"), word(keys[i]), parts[i].from}});
+  const auto replies = run(commands);
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    if (replies[i].kind != Kind::status) refuse(replies[i], keys[i]);
 }
 
 void RedisStore::remove(std::span<const std::uint64_t> indices) {
-  with_connection([&](RedisConnection& connection) {
-    for (const auto index : indices) {
-      const std::string key = key_of(index);
-      connection.append({word("DEL"), word(key)});
-    }
-    connection.send();
-    for (const auto index : indices)
-      if (const RedisReply reply = connection.receive(); reply.kind != Kind::number) refuse(reply, key_of(index));
-  });
+  std::vector<std::string> keys;
+  for (const auto index : indices) keys.push_back(key_of(index));
+  std::vector<Command> commands;
+  for (const auto& key : keys) commands.push_back({{word("DEL"), word(key)}});
+  const auto replies = run(commands);
+  for (std::size_t i = 0; i < keys.size(); ++i)
+    if (replies[i].kind != Kind::number) refuse(replies[i], keys[i]);
 }
 
 // WAIT and WAITAOF are about the last change of their own connection: one more is made there, which comes after
@@ -237,35 +299,25 @@ void RedisStore::flush() {
     disk = waits_for_disk_;
   }
   if (!disk && where_.replicas == 0) return;
-  with_connection([&](RedisConnection& connection) {
-    const std::string replicas = std::to_string(where_.replicas);
-    const std::string key = label_key_ + ":flush";
-    const RedisReply changed = connection.ask({word("SET"), word(key), word("")});
-    if (changed.kind != Kind::status) refuse(changed, key);
-    const RedisReply waited = disk ? connection.ask({word("WAITAOF"), word("1"), word(replicas), word("0")})
-                                   : connection.ask({word("WAIT"), word(replicas), word("0")});
-    if (waited.kind == Kind::error) refuse(waited, "");
-  });
+  const std::string replicas = std::to_string(where_.replicas), key = label_key_ + ":flush";
+  const Command commands[] = {
+      {{word("SET"), word(key), word("")}},
+      disk ? Command{{word("WAITAOF"), word("1"), word(replicas), word("0")}}
+           : Command{{word("WAIT"), word(replicas), word("0")}}};
+  run(commands);
 }
 
 std::optional<std::string> RedisStore::get_label() {
-  std::optional<std::string> label;
-  with_connection([&](RedisConnection& connection) {
-    const RedisReply reply = connection.ask({word("GET"), word(label_key_)});
-    if (reply.kind == Kind::text) label = reply.text;
-    else if (reply.kind != Kind::nothing) refuse(reply, label_key_);
-  });
-  return label;
+  const Command command{{word("GET"), word(label_key_)}};
+  const RedisReply reply = run({&command, 1}).front();
+  if (reply.kind == Kind::nothing) return std::nullopt;
+  if (reply.kind != Kind::text) refuse(reply, label_key_);
+  return reply.text;
 }
 
 bool RedisStore::make_label(const std::string& text) {
-  bool made = false;
-  with_connection([&](RedisConnection& connection) {
-    const RedisReply reply = connection.ask({word("SET"), word(label_key_), word(text), word("NX")});
-    if (reply.kind == Kind::error) refuse(reply, label_key_);
-    made = reply.kind == Kind::status;
-  });
-  return made;
+  const Command command{{word("SET"), word(label_key_), word(text), word("NX")}};
+  return run({&command, 1}).front().kind == Kind::status;
 }
 
 }  // namespace r3

@@ -1,19 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // The objects of a region as keys of a Redis server (region-redis(1) has the layout). A server that goes away is
-// dialled again; one that comes back as another process may have lost what it had not made durable, so this
-// process then ends, and who started it sends again what was not flushed (r3-region-helper(7)).
+// dialled again; one that comes back as another process may have lost what it had not made durable, and so may
+// the one that takes over in a cluster: this process then ends, and who started it sends again what was not
+// flushed (r3-region-helper(7)).
+//
+// In a cluster all keys of a region are in one slot, so on one node. Which one it is is learnt when the region is
+// opened (MOVED); while the slot is on its way to another one, single keys are asked for there (ASK).
 #pragma once
 
 #include <mutex>
+#include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "tools/regions/object_region.hpp"
+#include "tools/regions/kept.hpp"
 #include "tools/regions/redis/connection.hpp"
 
 namespace r3 {
 
 struct RedisWhere {
   Address server;
+  std::vector<Address> others;       // nodes of the same cluster, for when that one is not there
+  std::optional<TlsContext> tls;     // none: plain
   std::string user, password;  // empty: none
   std::string database = "0";
   std::string name;            // of the region
@@ -34,19 +43,29 @@ class RedisStore final : public ObjectStore {
   void flush() override;
   std::optional<std::string> get_label() override;
   bool make_label(const std::string& text) override;
-  void abandon() noexcept override { gone_.request(); }
+  void abandon() noexcept override { kept_.abandon(); }
 
  private:
-  using Connection = std::unique_ptr<RedisConnection>;
-  Connection dial();
+  struct Command {
+    std::vector<ConstBytes> words;
+    Bytes into = {};  // of its reply
+  };
+  struct Moved : std::runtime_error {
+    Moved(const std::string& what, Address where) : std::runtime_error(what), to(std::move(where)) {}
+    Address to;
+  };
+  std::unique_ptr<RedisConnection> dial();
+  std::unique_ptr<RedisConnection> connect(const Address& node);
+  void find_node();
   void log_in(RedisConnection& connection);
   void recognise(RedisConnection& connection);
-  void learn_durability(RedisConnection& connection);
-  Connection borrow();
-  void give_back(Connection connection);
-  // Calls action(connection) until it did not fail for the connection's sake, on fresh connections.
-  template <class Action>
-  void with_connection(Action action);
+  void learn_durability();
+  // The replies of all commands, none of which the server refused; on one connection, in order.
+  std::vector<RedisReply> run(std::span<const Command> commands);
+  std::vector<RedisReply> run_on(RedisConnection& connection, std::span<const Command> commands);
+  RedisReply ask_elsewhere(const RedisReply& redirection, const Command& command);
+  Address node_of(const RedisReply& redirection) const;
+  void check_missing(const std::vector<std::string>& keys);
   std::string key_of(std::uint64_t index) const;
   [[noreturn]] void refuse(const RedisReply& reply, const std::string& key) const;
 
@@ -54,11 +73,12 @@ class RedisStore final : public ObjectStore {
   const std::uint64_t chunk_;
   const std::string text_;  // of the server, for messages
   const std::string label_key_;
-  Stop gone_;
+  Kept<RedisConnection> kept_;
   std::mutex mutex_;
-  std::vector<Connection> idle_;  // guarded by mutex_
-  std::string run_;               // guarded by mutex_: which process the server is
-  bool waits_for_disk_ = false;   // guarded by mutex_: it knows WAITAOF, and needs it
+  Address node_;                // guarded by mutex_: where the region is
+  std::string run_;             // guarded by mutex_: which process the server is
+  bool found_ = false;          // guarded by mutex_: node_ is settled
+  bool waits_for_disk_ = false;  // guarded by mutex_: it knows WAITAOF, and needs it
 };
 
 }  // namespace r3
