@@ -149,7 +149,7 @@ run-tests: all aids $(BUILD)/unit
 
 demo:
 	scripts/install-deps build demo
-	+$(MAKE) all aids
+	+$(MAKE) $(BUILD)/nbd-serve $(BUILD)/r3-mount $(BUILD)/tests/fault/faultproxy
 	BIN=$(BUILD) scripts/demo
 
 bench:

@@ -6,7 +6,7 @@ import os
 
 from session import BIN, Group, need, run_json
 
-OURS, LIMIT, SODIUM, PEER = "r3", "socket", "libsodium", "gRPC"
+OURS, LIMIT, CHECKED, SODIUM, PEER = "r3", "socket", "checked socket", "libsodium", "gRPC"
 
 
 def r3_load(mode, transport, way, block, depth, seconds, *through):
@@ -15,7 +15,8 @@ def r3_load(mode, transport, way, block, depth, seconds, *through):
 
 
 class Plain(Group):
-    """A connection in plain mode against a socket whose bytes nobody looks at."""
+    """A connection in plain mode against a socket whose bytes nobody looks at, and one whose two ends sum
+    them and take them from as much memory as the region has."""
     ours = OURS
     jobs = [("4 KiB read x64", "read", "4K", "64"), ("64 KiB read x16", "read", "64K", "16"),
             ("1 MiB read x4", "read", "1M", "4"), ("1 MiB write x4", "write", "1M", "4")]
@@ -31,7 +32,8 @@ class Plain(Group):
         for row, way, block, depth in self.jobs:
             limit = [need(f"{BIN}/tests/bench/limits/socket_exchange"), self.transport, way, block, depth]
             for name, result in (OURS, r3_load("plain", self.transport, way, block, depth, seconds)), \
-                                (LIMIT, run_json([*limit, str(seconds)])):
+                                (LIMIT, run_json([*limit, str(seconds)])), \
+                                (CHECKED, run_json([*limit, str(seconds), "checked"])):
                 yield row, name, "ops/s", result["ops"]
                 yield row, name, "CPU us/op", result["cpu_us"]
 

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the socket itself can do: messages of NBD's sizes go back and forth between two processes, and
-// nobody looks at them. Prints one line of JSON as nbd-load does, with the CPU time of both processes.
+// nobody looks at them. With "checked", what is asked for lies in 256 MiB of memory, and both ends sum it:
+// the least that a region in memory with a checksum a message can be. Prints one line of JSON as nbd-load
+// does, with the CPU time of both processes.
 //
-//   socket_exchange unix|tcp read|write BLOCK DEPTH SECONDS
+//   socket_exchange unix|tcp read|write BLOCK DEPTH SECONDS [checked]
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>
+#endif
 
 #include <chrono>
 #include <cstdio>
@@ -23,6 +29,8 @@ namespace r3 {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kInput = 512 * KiB;
 
 struct Sizes {
   std::size_t request;
@@ -43,6 +51,28 @@ SocketPair tcp_pair() {
   return {duplicate(channel.input()), listener.accept(never)};
 }
 
+// The other end's payload, summed if that is asked for.
+std::uint64_t sum_of(ConstBytes bytes, bool checked) {
+  return checked ? XXH3_64bits(bytes.data(), bytes.size()) : 0;
+}
+
+// A block of memory after the other: always the same one, or, checked, one of 256 MiB.
+class Blocks {
+ public:
+  Blocks(std::size_t block, bool checked)
+      : memory_(checked ? 256 * MiB : block, std::byte{1}), block_(block) {}
+
+  Bytes next() {
+    at_ = (at_ + kStride * block_) % (memory_.size() - block_ + 1) / 64 * 64;
+    return Bytes(memory_).subspan(at_, block_);
+  }
+
+ private:
+  static constexpr std::size_t kStride = 7919;  // so that no processor sees it coming
+  std::vector<std::byte> memory_;
+  std::size_t block_, at_ = 0;
+};
+
 // Receives what there is; returns how many whole messages of `size` that completes.
 std::uint64_t take(int socket, Bytes buffer, std::size_t size, std::uint64_t& seen, bool& ended) {
   const ssize_t got = ::recv(socket, buffer.data(), buffer.size(), 0);
@@ -53,33 +83,49 @@ std::uint64_t take(int socket, Bytes buffer, std::size_t size, std::uint64_t& se
   return seen / size - before;
 }
 
-void answer(int socket, Sizes sizes) {
-  std::vector<std::byte> input(512 * KiB), reply(sizes.reply);
-  std::uint64_t seen = 0;
+void answer(int socket, Sizes sizes, bool checked) {
+  const bool reading = sizes.reply > sizes.request;
+  Blocks input(kInput, checked && !reading), replies(sizes.reply, checked && reading);
+  std::uint64_t seen = 0, sums = 0;
   Gather output;
   for (bool ended = false; !ended;) {
-    for (auto n = take(socket, input, sizes.request, seen, ended); n > 0; --n) output.add(reply);
+    const Bytes into = input.next();
+    const auto before = seen;
+    auto n = take(socket, into, sizes.request, seen, ended);
+    sums += sum_of(into.first(seen - before), checked);
+    for (; n > 0; --n) {
+      const Bytes reply = replies.next();
+      sums += sum_of(reply, checked);
+      output.add(reply);
+    }
     output.send(socket);
   }
+  ::_exit(sums == 0 && checked ? 1 : 0);
 }
 
-double ask(int socket, Sizes sizes, std::uint64_t depth, double seconds) {
-  std::vector<std::byte> input(512 * KiB), request(sizes.request);
-  std::uint64_t seen = 0, done = 0, free = depth;
+double ask(int socket, Sizes sizes, std::uint64_t depth, double seconds, bool checked) {
+  std::vector<std::byte> input(kInput), request(sizes.request);
+  std::uint64_t seen = 0, done = 0, free = depth, sums = 0;
   bool ended = false;
   Gather output;
   const auto begin = Clock::now();
   const auto passed = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
   while (passed() < seconds && !ended) {
-    for (; free > 0; --free) output.add(request);
+    for (; free > 0; --free) {
+      sums += sum_of(request, checked);
+      output.add(request);
+    }
     output.send(socket);
+    const auto before = seen;
     free = take(socket, input, sizes.reply, seen, ended);
+    sums += sum_of(Bytes(input).first(seen - before), checked);
     done += free;
   }
+  if (checked && sums == 0) throw std::runtime_error("nothing was summed");
   return static_cast<double>(done) / passed();
 }
 
-int exchange(char** argv) {
+int exchange(char** argv, bool checked) {
   const bool reading = std::string(argv[2]) == "read";
   const std::uint64_t block = parse_size(argv[3]);
   const Sizes sizes = reading ? Sizes{28, 16 + block} : Sizes{28 + block, 16};
@@ -88,13 +134,13 @@ int exchange(char** argv) {
   if (child == 0) {
     pair.ours.reset();
     try {
-      answer(pair.theirs.get(), sizes);
+      answer(pair.theirs.get(), sizes, checked);
     } catch (const std::system_error&) {  // the asker leaves in the middle of an answer
     }
     ::_exit(0);
   }
   pair.theirs.reset();
-  const double ops = ask(pair.ours.get(), sizes, parse_number(argv[4], 4096), std::stod(argv[5]));
+  const double ops = ask(pair.ours.get(), sizes, parse_number(argv[4], 4096), std::stod(argv[5]), checked);
   pair.ours.reset();
   ::waitpid(child, nullptr, 0);
   const double cpu = cpu_seconds(RUSAGE_SELF) + cpu_seconds(RUSAGE_CHILDREN);
@@ -109,7 +155,8 @@ int exchange(char** argv) {
 }  // namespace r3
 
 int main(int argc, char** argv) {
-  if (argc == 6) return r3::exchange(argv);
-  std::fprintf(stderr, "usage: socket_exchange unix|tcp read|write BLOCK DEPTH SECONDS\n");
+  const bool checked = argc == 7 && std::string(argv[6]) == "checked";
+  if (argc == 6 || checked) return r3::exchange(argv, checked);
+  std::fprintf(stderr, "usage: socket_exchange unix|tcp read|write BLOCK DEPTH SECONDS [checked]\n");
   return 2;
 }
