@@ -31,6 +31,7 @@ std::chrono::milliseconds R3Slot::quiet_time() const {
 }
 
 void R3Slot::receive(Lock& lock, Clock::time_point until) {
+  if (take_frames(lock)) return;  // what the last leader left
   // While long answers come, little is read ahead: the rest of them is received where it belongs.
   const bool expect_long = bytes_ >= kDirect * in_flight_.load();
   lock.unlock();
@@ -74,16 +75,22 @@ void R3Slot::ask_for_life() {
   send_out({});
 }
 
-void R3Slot::take_frames(Lock& lock) {
-  while (const Header* reply = reader_->header()) {
+// Whether there was one. Behind a long one may come another, and so on for as long as somebody asks: the leader has
+// to look after each whether it has its own.
+bool R3Slot::take_frames(Lock& lock) {
+  for (bool taken = false;; taken = true) {
+    const Header* reply = reader_->header();
+    if (!reply) return taken;
     const bool data = reply->type == (static_cast<std::uint8_t>(Type::read) | kReply);
     if (const auto payload = reader_->payload()) {
       take_reply(*reply, *payload);
       reader_->pop();
     } else if (data && reply->payload >= kDirect && (reply->flags & kZstd) == 0) {
+      failures_ = barren_ = 0;
       take_long(lock, *reply);
+      return true;
     } else {
-      return;
+      return taken;
     }
     failures_ = barren_ = 0;
   }

@@ -88,7 +88,7 @@ class R3Slot {
   std::chrono::milliseconds quiet_time() const;
   void wait_for_bytes(Clock::time_point until);
   void ask_for_life();
-  void take_frames(Lock& lock);
+  bool take_frames(Lock& lock);
   R3Call& call_of(const wire::Header& reply);
   void take_reply(const wire::Header& reply, ConstBytes payload);
   Bytes place_of(const R3Call& call, const wire::Header& reply) const;

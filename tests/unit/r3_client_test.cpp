@@ -2,6 +2,7 @@
 #include "libcommon/net/r3_client.hpp"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <random>
 #include <thread>
@@ -94,6 +95,49 @@ TEST(R3Client, KeepsManyReadsInFlightWithOneThread) {
     client->start_read(calls[i], {into.data() + i * 4096, 4096}, i * 4096, i % 2, true);
   for (auto& call : calls) client->wait(call);
   EXPECT_EQ(into, content);
+}
+
+// With each payload comes the header of the next, as from a server that is always ahead.
+class Behind final : public Link {
+ public:
+  explicit Behind(std::unique_ptr<Link> below) : below_(std::move(below)) {}
+  std::optional<std::size_t> read_some(Bytes into) override { return below_->read_some(into); }
+  std::optional<std::size_t> read_some(Bytes into, Bytes then) override {
+    const auto n = below_->read_some(into);
+    if (n != into.size()) return n;
+    pollfd more{below_->input(), POLLIN, 0};
+    ::poll(&more, 1, 100);
+    return into.size() + below_->read_some(then).value_or(0);
+  }
+  std::size_t write_some(std::span<const iovec> parts) override { return below_->write_some(parts); }
+  void finish() noexcept override { below_->finish(); }
+  int input() const override { return below_->input(); }
+  int output() const override { return below_->output(); }
+  void shut_down() noexcept override { below_->shut_down(); }
+
+ private:
+  const std::unique_ptr<Link> below_;
+};
+
+TEST(R3Client, WhoHasItsAnswerDoesNotReceiveThoseOfOthers) {
+  MemoryBackend memory(16 * MiB);
+  const auto content = random_bytes(memory.size(), 7);
+  memory.write_at(content, 0);
+  R3Host host({{"", &memory}});
+  R3Client client([dial = host.dial()](const Stop& stop, std::chrono::steady_clock::time_point until) {
+    R3Dialled one = dial(stop, until);
+    one.link = std::make_unique<Behind>(std::move(one.link));
+    return one;
+  }, {});
+  std::vector<std::byte> into(memory.size());
+  std::vector<R3Call> calls(64);
+  const auto size = into.size() / calls.size();
+  for (std::size_t i = 0; i < calls.size(); ++i)
+    client.start_read(calls[i], {into.data() + i * size, size}, i * size, false, true);
+  client.wait(calls.front());
+  EXPECT_FALSE(calls.back().done);
+  for (std::size_t i = 1; i < calls.size(); ++i) client.wait(calls[i]);
+  EXPECT_TRUE(into == content);
 }
 
 TEST(R3Client, UnknownExportIsRefused) {
