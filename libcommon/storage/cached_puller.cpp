@@ -133,7 +133,7 @@ bool Puller::next_job(std::unique_lock<std::mutex>& lock, Job& job) {
 // Whether the link, the rate and a pause after a failure allow one more request; waits if not.
 bool Puller::may_send(std::unique_lock<std::mutex>& lock) {
   const auto now = Clock::now();
-  auto until = not_before_;
+  auto until = std::max(not_before_, meter_.next_send());
   if (options_.rate > 0) {
     const auto rate = static_cast<double>(options_.rate);
     const LinkMeter::Seconds passed = now - tokens_at_;
@@ -144,8 +144,7 @@ bool Puller::may_send(std::unique_lock<std::mutex>& lock) {
       until = std::max(until, now + std::chrono::duration_cast<Clock::duration>(
                                         LinkMeter::Seconds(-tokens_ / rate)));
   }
-  const bool full = meter_.in_flight() > 0 &&
-                    meter_.in_flight() + meter_.request_size() > meter_.window();
+  const bool full = meter_.in_flight() >= meter_.window();
   if (!full && until <= now) return true;
   ++idle_;
   if (full) changed_.wait(lock);
