@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint64_t kAsides = 64 * MiB;
 constexpr std::uint64_t kMostFetched = 16 * MiB;  // at once
-constexpr std::chrono::milliseconds kLate{2};  // what a demand read waits for a background one, at most
+constexpr std::chrono::milliseconds kLate{5};  // what a demand read waits for a background one, at most
 
 // Memory for what is fetched, kept by each thread for its next time.
 Bytes scratch(std::size_t size) {
@@ -152,6 +152,7 @@ std::size_t CachedChunks::fetch(Bytes into, std::uint64_t offset) {
   const bool straight = start == offset && length <= into.size();
   const Bytes bytes = straight ? into.first(length) : scratch(length);
   remote_.read_at(bytes, start);
+  demanded_ += length;
   const auto absent = fill(run, bytes);
   if (absent == 0) return 0;
   const auto right = std::min<std::uint64_t>(

@@ -98,6 +98,8 @@ class CachedChunks {
   bool forget(std::uint64_t chunk);
   // How long a read from the remote takes that does not wait behind others.
   void set_round_trip(std::chrono::nanoseconds time) { round_trip_ = time.count(); }
+  // Bytes that have been fetched because somebody waited for them.
+  std::uint64_t demanded() const { return demanded_; }
 
  private:
   enum class Needs { nothing, chunk, permission, room, aside, lock };
@@ -138,6 +140,7 @@ class CachedChunks {
   std::function<void()> want_push_;
   const OnLocal told_;
   std::atomic<std::int64_t> round_trip_{0};
+  std::atomic<std::uint64_t> demanded_{0};
   std::atomic<int> cache_error_{0};
 
   FairLock gate_;  // shared by changes; who seals an epoch has it alone

@@ -46,9 +46,9 @@ LinkMeter::Request LinkMeter::send(std::uint64_t bytes, Clock::time_point now) {
     next_send_ = std::max(next_send_, now - kLate) +
                  std::chrono::duration_cast<Clock::duration>(Seconds(static_cast<double>(bytes) / pace));
   }
-  const Seconds wait = best > 0 ? Seconds(static_cast<double>(in_flight_) / best) : Seconds(0);
+  const Seconds full = best > 0 ? Seconds(static_cast<double>(in_flight_) / best) : Seconds(0);
   return {bytes, answered_, now,
-          now + std::chrono::duration_cast<Clock::duration>(shortest_.time + wait)};
+          now + std::chrono::duration_cast<Clock::duration>(std::max(shortest_.time, full))};
 }
 
 void LinkMeter::answer(const Request& request, Clock::time_point now) {

@@ -25,6 +25,11 @@ class LinkMeter {
 
   Request send(std::uint64_t bytes, Clock::time_point now);
   void answer(const Request& request, Clock::time_point now);
+  // What the link has carried since the start beside what was answered here: the rate is of all.
+  void beside(std::uint64_t bytes) {
+    answered_ += bytes - beside_;
+    beside_ = bytes;
+  }
   // It failed: no measurement.
   void forget(const Request& request) { in_flight_ -= request.bytes; }
 
@@ -53,7 +58,8 @@ class LinkMeter {
   double holds() const;  // bytes that are under way while a request waits for its first byte
 
   std::uint64_t in_flight_ = 0;
-  std::uint64_t answered_ = 0;
+  std::uint64_t answered_ = 0;  // and carried beside
+  std::uint64_t beside_ = 0;
   Shortest shortest_, shortest_next_;
   Clock::time_point shortest_until_{};
   Clock::time_point burst_begin_{};  // the first answer

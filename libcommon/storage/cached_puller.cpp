@@ -10,7 +10,7 @@ namespace r3 {
 namespace {
 
 constexpr std::uint64_t kLook = 16 * MiB;   // what the source is asked for at once while all is present
-constexpr std::uint64_t kGap = 64 * KiB;    // of present chunks, fetched again rather than asked around
+constexpr std::uint64_t kGap = 64 * KiB;
 constexpr std::chrono::milliseconds kFirstPause{100};
 constexpr unsigned kMostDoublings = 6;
 
@@ -111,9 +111,10 @@ bool Puller::next_job(std::unique_lock<std::mutex>& lock, Job& job) {
     --idle_;
     return false;
   }
-  ChunkRun run = absent_.front();
   const auto most = std::max<std::uint64_t>(meter_.request_size() / chunks_.map().chunk(), 1);
-  run.count = std::min(run.count, most);
+  const auto& next = absent_.front();
+  const auto run = chunks_.map().next_absent(next.first, std::min(next.end(), next.first + most), gap());
+  if (run.count == 0) return false;
   job.request = meter_.send(chunks_.map().length_of(run), Clock::now());
   const bool ours = chunks_.flights().claim_background(run, job.request.expected, job.ticket);
   const ChunkRun taken = ours ? job.ticket->run : run;
@@ -153,13 +154,16 @@ bool Puller::may_send(std::unique_lock<std::mutex>& lock) {
   return false;
 }
 
-// Makes absent_ hold something, if the source knows something that is absent and there is room for it.
+// How many present chunks are fetched again rather than asked around.
+std::uint64_t Puller::gap() const { return chunks_.holds_all() ? kGap / chunks_.map().chunk() : 0; }
+
+// Makes absent_ begin with something, if the source knows something that is absent and there is room for it.
 bool Puller::find_absent() {
   const auto& map = chunks_.map();
   if (!chunks_.has_room(std::max<std::uint64_t>(meter_.request_size() / map.chunk(), 1) +
                         meter_.in_flight() / map.chunk()))
     return false;
-  const auto gap = chunks_.holds_all() ? kGap / map.chunk() : 0;
+  drop_present();
   while (absent_.empty()) {
     const auto wanted = source_.next(chunks_.map().present_count() == 0 ? meter_.request_size() : kLook);
     if (!wanted) {
@@ -168,13 +172,25 @@ bool Puller::find_absent() {
     }
     const auto touched = map.touched(wanted->offset, wanted->length);
     for (auto at = touched.first; at < touched.end();) {
-      const auto run = map.next_absent(at, touched.end(), gap);
+      const auto run = map.next_absent(at, touched.end(), gap());
       if (run.count == 0) break;
       absent_.push_back(run);
       at = run.end();
     }
   }
   return true;
+}
+
+// Demand reads and writes may have been there first.
+void Puller::drop_present() {
+  while (!absent_.empty()) {
+    auto& next = absent_.front();
+    const auto run = chunks_.map().next_absent(next.first, next.end(), gap());
+    next.count = run.count == 0 ? 0 : next.end() - run.first;
+    next.first = run.first;
+    if (next.count > 0) return;
+    absent_.pop_front();
+  }
 }
 
 void Puller::fetch(const Job& job) {
@@ -187,6 +203,7 @@ void Puller::fetch(const Job& job) {
     chunks_.remote().read_background(bytes, map.offset_of(run.first));
     {
       const std::lock_guard lock(mutex_);
+      meter_.beside(chunks_.demanded());
       meter_.answer(job.request, Clock::now());
       chunks_.set_round_trip(
           std::chrono::duration_cast<std::chrono::nanoseconds>(meter_.round_trip()));

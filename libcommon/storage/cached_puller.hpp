@@ -55,7 +55,9 @@ class Puller {
   };
   void work();
   bool next_job(std::unique_lock<std::mutex>& lock, Job& job);
+  std::uint64_t gap() const;
   bool find_absent();
+  void drop_present();
   bool may_send(std::unique_lock<std::mutex>& lock);
   void fetch(const Job& job);
   void failed(const ChunkRun& run);

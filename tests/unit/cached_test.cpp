@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "libcommon/storage/cached.hpp"
 
+#include <atomic>
 #include <cstring>
+#include <latch>
 #include <random>
 #include <thread>
 
@@ -257,6 +259,41 @@ TEST(Cached, AnEpochIsWhatItWasWhenItWasSealed) {
   parts.cached->flush();
   EXPECT_EQ(read_bytes(*memory, 0, 4096), filled(4096, 4));
   EXPECT_EQ(read_bytes(*memory, 64 * KiB, 4096), filled(4096, 3));
+}
+
+// Memory whose second background read waits; counts what is read.
+class Held : public MemoryBackend {
+ public:
+  using MemoryBackend::MemoryBackend;
+  void read_at(Bytes into, std::uint64_t offset) override {
+    bytes += into.size();
+    MemoryBackend::read_at(into, offset);
+  }
+  void read_background(Bytes into, std::uint64_t offset) override {
+    if (++background == 2) {
+      held.count_down();
+      go_on.wait();
+    }
+    read_at(into, offset);
+  }
+  std::atomic<std::uint64_t> bytes{0};
+  std::atomic<unsigned> background{0};
+  std::latch held{1}, go_on{1};
+};
+
+TEST(Cached, WhatCameOnDemandIsNotPulledAgain) {
+  auto remote = std::make_unique<Held>(8 * MiB);
+  Held& held = *remote;
+  CachedOptions options;
+  options.pull.workers = 1;
+  const CachedParts parts(std::move(remote), options, true);
+  held.held.wait();
+  std::vector<std::byte> into(6 * MiB);
+  parts.cached->read_at(into, 1 * MiB);
+  held.go_on.count_down();
+  Stop never;
+  EXPECT_TRUE(parts.cached->wait_until_pulled(never));
+  EXPECT_EQ(held.bytes, 8 * MiB);
 }
 
 TEST(Cached, ThePullerRestsWhenAllIsHere) {
