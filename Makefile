@@ -50,12 +50,13 @@ region_src    := $(wildcard tools/regions/*.cpp)
 lib_src   := $(wildcard libcommon/*/*.cpp)
 unit_src  := $(wildcard tests/unit/*.cpp)
 fuzz_src  := $(wildcard tests/fuzz/*_fuzz.cpp)
-aid_src   := $(wildcard tests/cli/*.cpp tests/vm/*.cpp tests/fault/*.cpp tests/bench/*.cpp tests/bench/limits/*.cpp)
+aid_src   := $(filter-out $(if $(libs_redis),,%/redis_straight.cpp) $(if $(libs_http),,%/web_straight.cpp), \
+               $(wildcard tests/cli/*.cpp tests/vm/*.cpp tests/fault/*.cpp tests/bench/*.cpp tests/bench/limits/*.cpp))
 proxy_src := $(wildcard tests/fault/proxy/*.cpp)
 # What tests of the insides of a tool are linked with.
 sync_src  := $(filter-out %/main.cpp,$(wildcard tools/mmap-hashsync/*.cpp))
 helped_src := tools/regions/object_region.cpp tools/regions/helper_uri.cpp tools/regions/s3/signer.cpp \
-              tools/regions/cql/frame.cpp
+              tools/regions/web/answer.cpp tools/regions/redis/reply.cpp tools/regions/cql/frame.cpp
 reel_src  := $(wildcard tools/regions/reel/*.cpp)
 dl_src    := $(filter-out %/main.cpp,$(wildcard tools/ram-dl/*.cpp)) tools/nbd-attach/table.cpp
 leech_src := tools/r3-leech/decision.cpp tools/r3-leech/rhythm.cpp
@@ -116,11 +117,13 @@ $(BUILD)/region-rediss: $(BUILD)/region-redis
 $(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
 	$(CXX) $(LDFLAGS) $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
 
+$(BUILD)/tests/bench/limits/redis_straight: LDLIBS += $(libs_redis)
+$(BUILD)/tests/bench/limits/web_straight: LDLIBS += $(libs_http)
 $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
 $(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp \
                        $(sync_src) $(helped_src) $(dl_src) $(leech_src) $(reel_src)) $(lib)
-	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) $(libs_cql) $(libs_tape) -o $@
+	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) $(libs_cql) $(libs_redis) $(libs_tape) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
 	@mkdir -p $(@D)
@@ -129,6 +132,12 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
 $(BUILD)/fuzz/hashsync_fuzz $(BUILD)/fuzzer/hashsync_fuzz: $(call objects,$(sync_src))
 $(BUILD)/fuzz/cql_frame_fuzz $(BUILD)/fuzzer/cql_frame_fuzz: $(call objects,tools/regions/cql/frame.cpp)
 $(BUILD)/fuzz/cql_frame_fuzz $(BUILD)/fuzzer/cql_frame_fuzz: LDLIBS += $(libs_cql)
+$(BUILD)/fuzz/redis_reply_fuzz $(BUILD)/fuzzer/redis_reply_fuzz: $(call objects,tools/regions/redis/reply.cpp)
+$(BUILD)/fuzz/redis_reply_fuzz $(BUILD)/fuzzer/redis_reply_fuzz: LDLIBS += $(libs_redis)
+$(BUILD)/fuzz/web_answer_fuzz $(BUILD)/fuzzer/web_answer_fuzz: $(call objects,tools/regions/web/answer.cpp \
+  tools/regions/object_region.cpp tools/regions/helper_uri.cpp)
+$(BUILD)/fuzz/tape_fuzz $(BUILD)/fuzzer/tape_fuzz: $(call objects,$(reel_src))
+$(BUILD)/fuzz/tape_fuzz $(BUILD)/fuzzer/tape_fuzz: LDLIBS += $(libs_tape)
 
 # The corpora are replayed under sanitizers in every check.
 checked_replays := $(if $(SAN),$(BUILD),build-address-undefined)
@@ -137,7 +146,7 @@ STAGES          ?= unit cli fuzz model
 check:
 	+$(MAKE) WERROR=1 run-tests
 
-# With CASSANDRA=1 the tests on a real Apache Cassandra run too: two minutes more.
+# With CASSANDRA=1 the tests on a real Apache Cassandra run too: two minutes more; with LONG=1 those of fail-overs.
 test:
 	scripts/install-deps build test vm deb $(if $(CASSANDRA),cassandra)
 	+$(MAKE) WERROR=1 STAGES="$(STAGES) system vm" run-tests

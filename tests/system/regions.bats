@@ -208,7 +208,8 @@ example() { # LINE
 
 @test "http: a file by its ranges" {
   start_nginx
-  head -c 5000001 /dev/urandom >"$www/f"
+  mkdir "$www/sub"
+  head -c 5000001 /dev/urandom | tee "$www/sub/f" >"$www/f"
   : >"$www/empty"
   start_server nbd-serve -l "unix:$PWD/n" "http://127.0.0.1:$nginx_port/f"
   nbdcopy "nbd+unix:///?socket=$PWD/n" back
@@ -224,6 +225,9 @@ example() { # LINE
   grep -q "has changed on the server" "$server_err" || run ! nbdcopy "nbd+unix:///?socket=$PWD/n" back
   fails 1 "status 404" "http://127.0.0.1:$nginx_port/none"
   fails 1 "no ranges" "http://127.0.0.1:$nginx_port/whole/f"
+  start_server nbd-serve -l "unix:$PWD/s" "s3://sub/f?layout=object&anonymous=yes&endpoint=http://127.0.0.1:$nginx_port"
+  nbdcopy "nbd+unix:///?socket=$PWD/s" back
+  cmp -n 5000001 "$www/sub/f" back
   start_server nbd-serve -l "unix:$PWD/e" "http://127.0.0.1:$nginx_port/empty"
   (($(nbdinfo --size "nbd+unix:///?socket=$PWD/e") == 0))
 }
@@ -244,6 +248,8 @@ example() { # LINE
   local server="endpoint=http://127.0.0.1:$swift_port&credentials-file=$credentials"
   written "s3://bucket/a%20dir/disk?$server&size=4M"
   read_again "s3://bucket/a%20dir/disk?$server"
+  # The bucket stands before the host.
+  read_again "s3://bucket/a%20dir/disk?style=host&endpoint=http://localhost:$swift_port&credentials-file=$credentials"
   s3 GET "http://127.0.0.1:$swift_port/bucket/a%20dir/disk/region" | grep -qx 'size 4194304'
   fails 1 "NoSuchBucket" "s3://other/disk?$server&size=4M"
   fails 2 "its size is 4194304" "s3://bucket/a%20dir/disk?$server&size=8M"
@@ -261,6 +267,13 @@ example() { # LINE
   local copy=$!
   start_swift_part proxy
   wait "$copy"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+  # A quota is a full disk.
+  swift_quota 100000
+  run /usr/bin/python3 -m nbd -u "nbd+unix:///?socket=$PWD/n" -c 'h.pwrite(b"x" * 262144, 262144)'
+  [[ $output == *"No space left"* ]]
+  grep -q "the server says EntityTooLarge: Disk quota exceeded" "$server_err"
   nbdcopy "nbd+unix:///?socket=$PWD/n" back
   cmp -n 3000001 data back
   sed -i s/testing/wrong/ "$credentials"
@@ -285,6 +298,15 @@ example() { # LINE
   local copy=$!
   kill -CONT "$osd_pid"
   wait "$copy"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp -n 3000001 data back
+  # A full cluster says so, where it would have to take more; what it has can be read.
+  local ratio
+  for ratio in nearfull backfillfull full; do ceph_does osd "set-$ratio-ratio" 0.000001; done
+  PATIENCE=60 eventually eval 'ceph -c "$ceph_conf" health detail 2>/dev/null | grep -q "is full"'
+  run /usr/bin/python3 -m nbd -u "nbd+unix:///?socket=$PWD/n" -c 'h.pwrite(b"x" * 65536, 54 * 65536)'
+  [[ $output == *"No space left"* ]]
+  grep -q "rados:disks/a disk.0000000000000036: No space left" "$server_err"
   nbdcopy "nbd+unix:///?socket=$PWD/n" back
   cmp -n 3000001 data back
 }

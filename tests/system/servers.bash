@@ -34,6 +34,50 @@ start_redis() {
   eventually redis-cli -s "$redis" ping >/dev/null 2>&1
 }
 
+# start_redis_loading: the same again, which takes a tenth of a second for each key of its file, until key-load-delay is 0.
+start_redis_loading() {
+  redis-server --port 0 --unixsocket "$redis" --dir "$BATS_TEST_TMPDIR/redis" --daemonize no --save '' \
+    --appendonly yes --appendfsync always --key-load-delay 100000 --loading-process-events-interval-bytes 1024 \
+    >>"$BATS_TEST_TMPDIR/redis.log" 2>&1 3>&- &
+  redis_pid=$!
+  peers+=("$redis_pid")
+  eventually eval 'redis-cli -s "$redis" ping 2>&1 | grep -q LOADING'
+}
+
+# start_redis_pair: a primary at 127.0.0.1:${pair[0]}, its replica at ${pair[1]}, processes ${pair_pids[0..1]}, and a
+# sentinel that makes the one the other when the first is gone.
+start_redis_pair() {
+  local dir=$BATS_TEST_TMPDIR/sentinel
+  pair=("$(free_port)" "$(free_port)") pair_pids=()
+  start_redis_at 0
+  start_redis_at 1 --replicaof 127.0.0.1 "${pair[0]}"
+  eventually eval 'redis-cli -p "${pair[1]}" info replication | grep -q "master_link_status:up"'
+  mkdir "$dir"
+  printf 'port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor r3 127.0.0.1 %s 1\n' "$(free_port)" "$dir" "${pair[0]}" >"$dir/conf"
+  printf 'sentinel down-after-milliseconds r3 500\nsentinel failover-timeout r3 2000\n' >>"$dir/conf"
+  redis-server "$dir/conf" --sentinel >>"$dir/log" 2>&1 3>&- &
+  peers+=("$!")
+  eventually grep -q '+slave' "$dir/log"
+}
+start_redis_at() { # I OPTION...
+  mkdir -p "$BATS_TEST_TMPDIR/pair$1"
+  redis-server --port "${pair[$1]}" --bind 127.0.0.1 --dir "$BATS_TEST_TMPDIR/pair$1" --daemonize no --save '' \
+    --appendonly yes --appendfsync always "${@:2}" >>"$BATS_TEST_TMPDIR/pair$1.log" 2>&1 3>&- &
+  pair_pids[$1]=$! peers+=($!)
+  eventually redis-cli -p "${pair[$1]}" ping >/dev/null
+}
+
+# start_lying_proxy PORT: stands before the web server at PORT, at http://127.0.0.1:$lying_port; the word in the file `lie`
+# says what it does with answers, and the file `asked` has what it was asked (lying_proxy.py).
+start_lying_proxy() {
+  echo true >lie
+  : >asked
+  python3 "$ROOT/tests/system/lying_proxy.py" "$1" "$PWD" >lying.port 2>lying.log 3>&- &
+  peers+=("$!")
+  eventually test -s lying.port
+  lying_port=$(<lying.port)
+}
+
 # start_redis_cluster: four nodes at 127.0.0.1, ports ${nodes[0..3]}, processes ${node_pids[0..3]}: three have a third of
 # the slots each, the fourth is a replica of the first.
 start_redis_cluster() {
@@ -63,16 +107,18 @@ cluster_is_whole() {
   done
 }
 
-# start_nginx: serves $www at http://127.0.0.1:$nginx_port/. Sets nginx_pid.
+# start_nginx: serves $www at http://127.0.0.1:$nginx_port/, and below /bucket/ takes objects, too. Sets nginx_pid.
 start_nginx() {
   www=$BATS_TEST_TMPDIR/www nginx_port=${nginx_port:-$(free_port)}
-  mkdir -p "$www"
+  mkdir -p "$www/bucket"
+  echo '<Error><Code>NoSuchKey</Code></Error>' >"$www/missing.xml" # as S3 says it
   cat >"$BATS_TEST_TMPDIR/nginx.conf" <<EOF
 daemon off; master_process off; pid $BATS_TEST_TMPDIR/nginx.pid; error_log $BATS_TEST_TMPDIR/nginx.log; worker_processes 1;
 user root;
 events {}
 http { access_log off; client_body_temp_path $BATS_TEST_TMPDIR/nginx.body;
   server { listen 127.0.0.1:$nginx_port; root $www;
+    location /bucket/ { dav_methods PUT DELETE; create_full_put_path on; client_max_body_size 0; error_page 404 /missing.xml; }
     location /whole/ { alias $www/; max_ranges 0; }
     location /secret/ { alias $www/; auth_basic r3; auth_basic_user_file $BATS_TEST_TMPDIR/users; } } }
 EOF
@@ -125,7 +171,7 @@ workers = 0
 log_address = $dir/none
 user = root
 [pipeline:main]
-pipeline = catch_errors cache s3api tempauth copy slo dlo proxy-server
+pipeline = catch_errors cache s3api tempauth copy container_quotas slo dlo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -137,11 +183,14 @@ memcache_servers = 127.0.0.1:9
 [filter:s3api]
 use = egg:swift#s3api
 location = us-east-1
+storage_domain = localhost
 [filter:tempauth]
 use = egg:swift#tempauth
 user_test_tester = testing .admin
 [filter:copy]
 use = egg:swift#copy
+[filter:container_quotas]
+use = egg:swift#container_quotas
 [filter:slo]
 use = egg:swift#slo
 [filter:dlo]
@@ -152,6 +201,15 @@ EOF
   credentials=$BATS_TEST_TMPDIR/credentials
   (umask 077; printf '[default]\naws_access_key_id = test:tester\naws_secret_access_key = testing\n' >"$credentials")
   PATIENCE=90 eventually s3 PUT "http://127.0.0.1:$swift_port/bucket"
+}
+
+# swift_quota BYTES: of the bucket `bucket`, told to the server that has it (there is no memcached for tokens).
+swift_quota() {
+  local dir=$BATS_TEST_TMPDIR/swift part port
+  part=$(swift-get-nodes "$dir/etc/container.ring.gz" AUTH_test bucket 2>&1 | sed -n 's/^Partition[\t ]*//p')
+  port=$(sed -n 's/^bind_port = //p' "$dir/etc/container-server.conf")
+  curl -sSf -X POST -H "X-Timestamp: $(date +%s).00000" -H "X-Container-Meta-Quota-Bytes: $1" \
+    "http://127.0.0.1:$port/d1/$part/AUTH_test/bucket"
 }
 
 start_swift_part() { # KIND

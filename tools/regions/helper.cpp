@@ -15,6 +15,7 @@
 #include "libcommon/net/r3_connect.hpp"
 #include "libcommon/storage/read_only.hpp"
 #include "tools/regions/confine.hpp"
+#include "tools/regions/spoken.hpp"
 
 namespace r3 {
 
@@ -90,6 +91,7 @@ int serve(const HelperOptions& options, const HelperAbout& about, const Prepare&
   auto [backend, instance] = connect(stop);  // until here TERM just ends the process
   if (options.read_only && !backend->read_only())
     backend = std::make_unique<ReadOnly>(std::move(backend));
+  backend = std::make_unique<Spoken>(std::move(backend));
   const StopOnSignal signals(stop);
   R3ServerOptions limits;
   limits.workers = about.workers;

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -16,9 +15,9 @@
 #include <vector>
 
 #include "libcommon/base/error.hpp"
-#include "libcommon/base/log.hpp"
 #include "libcommon/base/stop.hpp"
 #include "libcommon/net/stream.hpp"
+#include "tools/regions/trouble.hpp"
 
 namespace r3 {
 
@@ -49,7 +48,7 @@ class Kept {
       std::string why;
       try {
         attempt(action, bounded ? Stream::Deadline(begun + io_timeout_) : std::nullopt);
-        if (away_.exchange(false)) log_warning(name_ + ": works again");
+        trouble_.over(name_);
         return;
       } catch (const NotNow& passing) {
         why = passing.what();
@@ -57,12 +56,13 @@ class Kept {
         throw;
       } catch (const std::system_error& error) {
         why = error.what();
+        if (why.find(name_) == why.npos) why = name_ + ": " + why;
         forget();  // what broke one of them broke the others
       }
       if (bounded && Clock::now() + pause - begun >= io_timeout_)
-        fail(EIO, name_ + ": no answer within --io-timeout: " + why);
+        fail(EIO, "no answer within --io-timeout: " + why);
       if (gone_.requested()) fail(ESHUTDOWN, name_);
-      if (!away_.exchange(true)) log_warning(why + "; trying again");
+      trouble_.met(why);
       if (gone_.wait_for(pause)) fail(ESHUTDOWN, name_);
     }
   }
@@ -116,7 +116,7 @@ class Kept {
   const std::chrono::milliseconds io_timeout_;
   const Dial dial_;
   Stop gone_;
-  std::atomic<bool> away_{false};
+  Trouble trouble_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Connection>> idle_;  // guarded by mutex_
 };

@@ -51,7 +51,18 @@ class Batch {
   std::vector<rados_completion_t> started_;
 };
 
-const char* chars(const std::byte* bytes) { return reinterpret_cast<const char*>(bytes); }
+// A cluster or a pool that is full is an error then (ENOSPC, EDQUOT), and not waited for.
+constexpr int kNotWhenFull = LIBRADOS_OPERATION_FULL_TRY;
+
+using WriteOperation = std::unique_ptr<void, decltype(&rados_release_write_op)>;
+
+// `create`: only if the object is not there (EEXIST).
+WriteOperation write_of(ConstBytes bytes, bool create) {
+  WriteOperation operation(::rados_create_write_op(), ::rados_release_write_op);
+  if (create) ::rados_write_op_create(operation.get(), LIBRADOS_CREATE_EXCLUSIVE, nullptr);
+  ::rados_write_op_write_full(operation.get(), reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return operation;
+}
 
 }  // namespace
 
@@ -123,7 +134,8 @@ void RadosStore::put(std::span<const Put> parts) {
   for (const Put& part : parts) {
     const std::string object = object_of(part.index);
     batch.add(spoken(object), [&](rados_completion_t one) {
-      return ::rados_aio_write_full(pool_, object.c_str(), one, chars(part.from.data()), part.from.size());
+      const auto operation = write_of(part.from, false);
+      return ::rados_aio_write_op_operate(operation.get(), pool_, one, object.c_str(), nullptr, kNotWhenFull);
     });
   }
   for (std::size_t i = 0; i < parts.size(); ++i) check_rados(batch.wait(i), spoken(object_of(parts[i].index)));
@@ -150,11 +162,8 @@ std::optional<std::string> RadosStore::get_label() {
 }
 
 bool RadosStore::make_label(const std::string& text) {
-  const std::unique_ptr<void, decltype(&rados_release_write_op)> operation(::rados_create_write_op(),
-                                                                           ::rados_release_write_op);
-  ::rados_write_op_create(operation.get(), LIBRADOS_CREATE_EXCLUSIVE, nullptr);
-  ::rados_write_op_write_full(operation.get(), text.data(), text.size());
-  const int result = ::rados_write_op_operate(operation.get(), pool_, where_.name.c_str(), nullptr, 0);
+  const auto operation = write_of(as_bytes(text), true);
+  const int result = ::rados_write_op_operate(operation.get(), pool_, where_.name.c_str(), nullptr, kNotWhenFull);
   if (result == -EEXIST) return false;
   check_rados(result, spoken(where_.name));
   return true;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One connection to a Redis server: commands out, in a pipeline, replies in. Bulk replies land where they are
-// wanted, without a copy in between. Protocol: redis.io, "Redis serialization protocol" (RESP 2); parser:
-// hiredis' read.h. Used by one thread at a time.
+// One connection to a Redis server: commands out, in a pipeline, replies in (reply.hpp). Used by one thread at a time.
 #pragma once
 
 #include <memory>
@@ -11,26 +9,15 @@
 
 #include "libcommon/net/socket.hpp"
 #include "libcommon/net/stream.hpp"
+#include "tools/regions/redis/reply.hpp"
 #include "tools/regions/tls/stream.hpp"
 
-struct redisReader;
-
 namespace r3 {
-
-struct RedisReply {
-  enum class Kind { status, error, number, text, nothing };
-  Kind kind = Kind::nothing;
-  std::string text;         // of a status, an error or a short bulk string
-  long long number = 0;
-  std::size_t size = 0;     // of a bulk string
-  std::vector<RedisReply> parts = {};  // of an array, which has kind text
-};
 
 class RedisConnection {
  public:
   // With `tls`, the server's certificate has to be for its host.
   RedisConnection(const Address& server, const TlsContext* tls, std::chrono::milliseconds timeout, const Stop& stop);
-  ~RedisConnection();
   RedisConnection(const RedisConnection&) = delete;
 
   // Each waits at most until then for the server, and fails with ETIMEDOUT.
@@ -51,8 +38,7 @@ class RedisConnection {
   const Stop& stop_;
   Channel channel_;
   std::unique_ptr<Stream> stream_;
-  redisReader* reader_;
-  std::vector<std::byte> buffer_;
+  RedisInbox inbox_;
   std::string heads_;                    // of queued words: lengths and short words
   struct Piece { std::size_t head_end; ConstBytes body; };
   std::vector<Piece> queued_;

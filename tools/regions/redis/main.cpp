@@ -13,7 +13,7 @@ constexpr r3::HelperAbout kAbout = {
     "region-redis", "a region in a Redis database, one key a chunk",
     "redis://[USER@]HOST[:PORT]/DATABASE/NAME?size=SIZE&chunk=SIZE&password-file=FILE&replicas=N, or\n"
     "rediss://... with TLS (ca-file=FILE&cert-file=FILE&key-file=FILE), or\n"
-    "redis+unix:///DATABASE/NAME?socket=PATH&...; nodes=HOST:PORT,... are more of a cluster's nodes;\n"
+    "redis+unix:///DATABASE/NAME?socket=PATH&...; nodes=HOST:PORT,... are replicas, or more nodes of a cluster;\n"
     "layout=r3map takes the keys of r3map's regions (NAME, then the offset; size= and chunk= are needed).",
     32};
 
@@ -55,6 +55,7 @@ r3::RedisWhere where_of(const r3::HelperOptions& options, r3::ObjectLayout& layo
   where.others = nodes_of(r3::parameter(uri.parameters, "nodes"));
   where.user = uri.user;
   where.io_timeout = options.io_timeout;
+  where.read_only = options.read_only;
   const auto slash = uri.path.find('/');
   if (uri.path.empty() || slash == 0)
     throw std::invalid_argument("redis://HOST/DATABASE/NAME is accepted, with the database's number");

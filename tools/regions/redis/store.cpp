@@ -7,7 +7,9 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <stdexcept>
+#include <utility>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
@@ -22,7 +24,8 @@ using Kind = RedisReply::Kind;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kConnectTime{10'000};
-constexpr int kMostHops = 5;  // from node to node until the region is found
+constexpr int kMostHops = 5;  // from node to node without a pause, until the region is found
+constexpr milliseconds kAgree{200};
 
 // A server that is there but cannot serve now. (MOVED and ASK come here only from a node that was just said to have
 // the key: the cluster is about to agree.)
@@ -74,9 +77,12 @@ std::string RedisStore::key_of(std::uint64_t index) const {
   return label_key_ + ":" + hex.data();
 }
 
+// A primary that has become a replica is as good as gone where there may be another one.
 void RedisStore::refuse(const RedisReply& reply, const std::string& key) const {
   const auto what = text_ + (key.empty() ? "" : " key " + key);
   if (is_passing(reply)) throw NotNow(what + ": " + reply.text);
+  if (reply.kind == Kind::error && reply.text.starts_with("READONLY") && !where_.others.empty())
+    fail(EAGAIN, what + ": the server says " + reply.text);
   if (reply.kind == Kind::error) throw Refused(error_of(reply.text), what + ": the server says " + reply.text);
   throw ProtocolError(what + ": an answer of the wrong kind");
 }
@@ -96,15 +102,25 @@ void RedisStore::log_in(RedisConnection& connection) {
 
 // Another process may not have all that the last one answered: whoever keeps that for us is asked for it, by the
 // one way that there is.
-void RedisStore::recognise(RedisConnection& connection) {
+void RedisStore::recognise(RedisConnection& connection, const Address& node) {
   const RedisReply info = connection.ask({word("INFO"), word("server")});
   if (info.kind != Kind::text) refuse(info, "");
+  refuse_replica(connection, info.text, node);
   const std::string run = field_of(info.text, "run_id");
   std::lock_guard lock(mutex_);
   if (run_.empty() || !found_) run_ = run;
   if (run == run_) return;
-  log_warning(text_ + ": the server was restarted; what was not flushed is sent again");
+  log_warning(to_text(node) + (to_text(node) == to_text(node_) ? ": the server was restarted" : ": this server answers instead") +
+              "; what was not flushed is sent again");
   ::_exit(EXIT_FAILURE);
+}
+
+// What a replica has may be older than what the primary has answered. (In a cluster it sends to its primary.)
+void RedisStore::refuse_replica(RedisConnection& connection, const std::string& info, const Address& node) const {
+  if (where_.others.empty() || where_.read_only || field_of(info, "redis_mode") == "cluster") return;
+  const RedisReply role = connection.ask({word("ROLE")});
+  if (!role.parts.empty() && role.parts[0].text == "slave")
+    fail(EAGAIN, to_text(node) + " is a replica, and its primary is not among those that answer");
 }
 
 std::unique_ptr<RedisConnection> RedisStore::connect(const Address& node) {
@@ -123,20 +139,27 @@ std::unique_ptr<RedisConnection> RedisStore::dial() {
     std::lock_guard lock(mutex_);
     nodes.insert(nodes.begin(), node_);
   }
+  std::exception_ptr replica;  // says more than that another one is not there
   for (std::size_t i = 0;; ++i) try {
       auto connection = connect(nodes[i]);
-      recognise(*connection);
+      recognise(*connection, nodes[i]);
       return connection;
     } catch (const Refused&) {
       throw;
-    } catch (const std::system_error&) {
-      if (i + 1 == nodes.size() || kept_.gone().requested()) throw;
+    } catch (const std::system_error& error) {
+      if (error.code().value() == EAGAIN) replica = std::current_exception();
+      if (i + 1 < nodes.size() && !kept_.gone().requested()) continue;
+      if (replica) std::rethrow_exception(replica);
+      throw;
     }
 }
 
-// Follows the nodes of a cluster to the one that has the region's slot.
+// Follows the nodes of a cluster to the one that has the region's slot. While those that are left agree about who takes
+// over from one that is gone, or while one reads what it has kept, they are asked again.
 void RedisStore::find_node() {
-  for (int hop = 0; hop < kMostHops; ++hop) try {
+  bool told = false;
+  const auto end = Clock::now() + kConnectTime;
+  for (int hop = 0;; ++hop) try {
       kept_.run_once([&](RedisConnection& connection) {
         const Command command{{word("EXISTS"), word(label_key_)}};
         run_on(connection, {&command, 1});
@@ -145,12 +168,17 @@ void RedisStore::find_node() {
       found_ = true;
       return;
     } catch (const Moved& moved) {
+      if (Clock::now() > end) fail(ELOOP, text_ + ": the nodes of the cluster send from one to the other");
+      if (hop >= kMostHops) kept_.gone().wait_for(kAgree);
       kept_.forget();
       std::lock_guard lock(mutex_);
       node_ = moved.to;
       run_.clear();
+    } catch (const std::system_error& error) {
+      if (error.code().value() != EAGAIN || Clock::now() > end) throw;
+      if (!std::exchange(told, true)) log_warning(error.what() + std::string("; trying again"));
+      if (kept_.gone().wait_for(kAgree)) throw;
     }
-  fail(ELOOP, text_ + ": the nodes of the cluster send from one to the other");
 }
 
 void RedisStore::learn_durability() {

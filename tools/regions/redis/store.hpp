@@ -4,6 +4,9 @@
 // the one that takes over in a cluster: this process then ends, and who started it sends again what was not
 // flushed (r3-region-helper(7)).
 //
+// Where there are several servers, one of which is the primary that the others have replicas of, the primary is looked
+// for among them (ROLE), and again when it says that it is none any more (READONLY).
+//
 // In a cluster all keys of a region are in one slot, so on one node. Which one it is is learnt when the region is
 // opened (MOVED); while the slot is on its way to another one, single keys are asked for there (ASK).
 #pragma once
@@ -21,11 +24,12 @@ namespace r3 {
 
 struct RedisWhere {
   Address server;
-  std::vector<Address> others;       // nodes of the same cluster, for when that one is not there
+  std::vector<Address> others;       // nodes of the same cluster, or replicas, for when that one is not there
   std::optional<TlsContext> tls;     // none: plain
   std::string user, password;  // empty: none
   std::string database = "0";
   std::string name;            // of the region
+  bool read_only = false;      // a replica will do
   bool offset_keys = false;    // keys are NAME and the decimal offset: the layout of r3map
   std::chrono::milliseconds io_timeout{0};  // 0: for ever
   unsigned replicas = 0;       // that have to have it too when flush returns
@@ -58,7 +62,8 @@ class RedisStore final : public ObjectStore {
   std::unique_ptr<RedisConnection> connect(const Address& node);
   void find_node();
   void log_in(RedisConnection& connection);
-  void recognise(RedisConnection& connection);
+  void recognise(RedisConnection& connection, const Address& node);
+  void refuse_replica(RedisConnection& connection, const std::string& info, const Address& node) const;
   void learn_durability();
   // The replies of all commands, none of which the server refused; on one connection, in order.
   std::vector<RedisReply> run(std::span<const Command> commands);

@@ -12,22 +12,30 @@ namespace r3 {
 
 namespace {
 
-// The errno for what the server refuses, by the code in its XML where the status is not enough.
+// A quota is an EntityTooLarge of Swift, a QuotaExceeded of some sort for others; 507 a full disk.
 int errno_of(const WebAnswer& answer) {
-  const auto says = [&](const char* code) { return answer.text.find(code) != answer.text.npos; };
-  if (says("QuotaExceeded") || answer.status == 507) return EDQUOT;
-  if (answer.status == 401 || answer.status == 403) return EACCES;
-  if (answer.status == 404) return ENOENT;
-  if (answer.status == 412) return ESTALE;
-  return EIO;
+  const auto code = s3_error_code(answer.text);
+  if (answer.status == 413 || code == "EntityTooLarge" || code.find("QuotaExceeded") != std::string::npos) return EDQUOT;
+  switch (answer.status) {
+    case 401: case 403: return EACCES;
+    case 404: return ENOENT;
+    case 412: return ESTALE;
+    case 507: return ENOSPC;
+    default: return EIO;
+  }
 }
 
-// "<Code>NoSuchBucket</Code>" is NoSuchBucket.
 std::string code_of(const WebAnswer& answer) {
-  const auto begin = answer.text.find("<Code>");
-  if (begin == answer.text.npos) return "status " + std::to_string(answer.status);
-  const auto from = begin + 6;
-  return answer.text.substr(from, std::min<std::size_t>(answer.text.find('<', from) - from, 64));
+  const auto code = s3_error_code(answer.text);
+  return code.empty() ? "status " + std::to_string(answer.status) : code;
+}
+
+// Only where the store itself says so: a 404 of something in between would make zeroes of bytes.
+bool is_missing(const WebAnswer& answer) { return answer.status == 404 && s3_error_code(answer.text) == "NoSuchKey"; }
+
+bool has_part(const WebAnswer& answer, std::uint64_t offset, std::size_t length) {
+  const auto range = parse_content_range(answer.header("content-range"));
+  return range && range->part == ContentRange::Part{offset, offset + length - 1};
 }
 
 // "scheme://" of an endpoint, and what follows.
@@ -89,12 +97,18 @@ void S3Store::get(std::span<Get> parts) {
   const auto answers = run(requests);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const WebAnswer& answer = answers[i];
-    parts[i].found = answer.status == 206;
-    if (answer.status == 404 && answer.text.find("NoSuchBucket") == answer.text.npos) continue;
-    if (answer.status == 200 && parts[i].offset == 0 && answer.size == parts[i].into.size()) parts[i].found = true;
-    if (!parts[i].found && answer.status != 416) refuse(requests[i], answer);
-    if (answer.size != parts[i].into.size() || answer.status == 416)
+    Get& part = parts[i];
+    part.found = !is_missing(answer);
+    if (!part.found) continue;
+    const bool whole = answer.status == 200 && part.offset == 0 && answer.size == part.into.size();
+    if (answer.status == 416 || (answer.status / 100 == 2 && answer.size < part.into.size()))
       fail(EIO, requests[i].url + ": shorter than the chunk size says");
+    if (answer.status == 206 && !has_part(answer, part.offset, part.into.size()))
+      throw ProtocolError(requests[i].url + ": the server answers with another range");
+    if (!whole && answer.status == 200)
+      throw ProtocolError(requests[i].url + ": the server answers with all of the object where a part was asked for");
+    if (!whole && answer.status != 206) refuse(requests[i], answer);
+    if (answer.size != part.into.size()) throw ProtocolError(requests[i].url + ": the server's answer is not as long as it says");
   }
 }
 
@@ -120,7 +134,7 @@ void S3Store::remove(std::span<const std::uint64_t> indices) {
 std::optional<std::string> S3Store::get_label() {
   const WebRequest request = bucket_.request("GET", label_key_);
   const WebAnswer answer = web_.run_once(request, [this](WebRequest& one) { bucket_.sign(one); });
-  if (answer.status == 404 && answer.text.find("NoSuchBucket") == answer.text.npos) return std::nullopt;
+  if (is_missing(answer)) return std::nullopt;
   if (answer.status != 200) refuse(request, answer);
   return answer.text;
 }

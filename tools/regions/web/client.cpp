@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "libcommon/base/error.hpp"
 
@@ -17,14 +18,27 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{100}, kLongestPause{5'000};
+constexpr milliseconds kLongestAsked{120'000};  // by the server
+constexpr milliseconds kOpenTime{30'000};
 constexpr long kConnectTime = 10'000;  // ms
 constexpr long kStalled = 30;          // seconds without a byte
 constexpr std::size_t kMostText = 64 * KiB;
 
 // The server is there, and another try may do better.
-bool is_passing(long status) {
-  return status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
+bool is_passing(const WebAnswer& answer) {
+  constexpr long kPassing[] = {408, 429, 500, 502, 503, 504};
+  return std::ranges::find(kPassing, answer.status) != std::end(kPassing) ||
+         (answer.status == 400 && s3_error_code(answer.text) == "RequestTimeout");
 }
+
+// How long it wants to be left alone.
+milliseconds pause_of(const WebAnswer& answer) {
+  const auto told = parse_retry_after(answer.header("retry-after"), std::time(nullptr));
+  return std::min<milliseconds>(told.value_or(std::chrono::seconds(0)), kLongestAsked);
+}
+
+// "https://host" of a URL.
+std::string server_of(const std::string& url) { return url.substr(0, url.find('/', url.find("://") + 3)); }
 
 milliseconds jittered(milliseconds pause) {
   std::uint32_t value = 0;
@@ -40,16 +54,10 @@ struct Headers {
 
 }  // namespace
 
-std::string WebAnswer::header(std::string_view name) const {
-  const auto found = headers.find(name);
-  return found == headers.end() ? std::string() : found->second;
-}
-
 // One request on its way.
 struct WebClient::Exchange {
   WebRequest request;
   WebAnswer answer;
-  std::size_t index = 0;  // of the request
   std::size_t sent = 0;
   bool too_long = false;
   CURL* easy = nullptr;
@@ -78,16 +86,7 @@ struct WebClient::Exchange {
 
   static std::size_t take_header(char* data, std::size_t, std::size_t size, void* self) {
     auto& one = *static_cast<Exchange*>(self);
-    const std::string_view line(data, size);
-    if (line.starts_with("HTTP/")) one.answer.headers.clear();
-    const auto colon = line.find(':');
-    if (colon == line.npos) return size;
-    std::string name(line.substr(0, colon));
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-    const auto first = line.find_first_not_of(" \t", colon + 1);
-    const auto last = line.find_last_not_of(" \t\r\n");
-    one.answer.headers[name] = first == line.npos || last < first ? "" : line.substr(first, last - first + 1);
-    return size;
+    return one.answer.add_header({data, size}) ? size : 0;
   }
 
   static std::size_t give_body(char* to, std::size_t, std::size_t room, void* self) {
@@ -103,7 +102,15 @@ struct WebClient::Exchange {
     return CURL_SEEKFUNC_OK;
   }
 
-  void set_up(const WebOptions& options) {
+  // How it failed, or how the server says that it cannot now; empty if it was answered.
+  std::string trouble() const {
+    if (result == CURLE_OK && !is_passing(answer)) return {};
+    const auto code = s3_error_code(answer.text);
+    return without_query(request.url) + ": " + (result != CURLE_OK ? why[0] ? why.data() : ::curl_easy_strerror(result)
+                                                    : "status " + std::to_string(answer.status) + (code.empty() ? "" : " " + code));
+  }
+
+  void set_up(const WebOptions& options, milliseconds limit) {
     easy = ::curl_easy_init();
     if (!easy) throw std::bad_alloc();
     const auto set = [&](CURLoption option, auto value) { ::curl_easy_setopt(easy, option, value); };
@@ -114,6 +121,7 @@ struct WebClient::Exchange {
     set(CURLOPT_CONNECTTIMEOUT_MS, kConnectTime);
     set(CURLOPT_LOW_SPEED_LIMIT, 1L);
     set(CURLOPT_LOW_SPEED_TIME, kStalled);
+    if (limit.count() > 0) set(CURLOPT_TIMEOUT_MS, static_cast<long>(limit.count()));
     set(CURLOPT_BUFFERSIZE, 256L * 1024);
     set(CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
     set(CURLOPT_WRITEFUNCTION, take_body);
@@ -193,56 +201,57 @@ void WebClient::perform(std::vector<std::unique_ptr<Exchange>>& exchanges) {
     if (running > 0) ::curl_multi_poll(multi->handle, &stop, 1, 1000, nullptr);
   }
   for (const auto& one : exchanges) ::curl_multi_remove_handle(multi->handle, one->easy);
-  if (gone_.requested()) fail(ESHUTDOWN, exchanges.front()->request.url);
+  if (gone_.requested()) fail(ESHUTDOWN, without_query(exchanges.front()->request.url));
   give_back(std::move(multi));
 }
 
+std::unique_ptr<WebClient::Exchange> WebClient::prepare(const WebRequest& request, const Sign& sign,
+                                                        milliseconds limit) const {
+  auto one = std::make_unique<Exchange>();
+  one->request = request;
+  if (sign) sign(one->request);
+  one->set_up(options_, limit);
+  return one;
+}
+
 WebAnswer WebClient::run_once(const WebRequest& request, const Sign& sign) {
+  const bool bounded = options_.io_timeout.count() > 0;
   std::vector<std::unique_ptr<Exchange>> exchanges;
-  exchanges.push_back(std::make_unique<Exchange>());
-  Exchange& one = *exchanges.front();
-  one.request = request;
-  if (sign) sign(one.request);
-  one.set_up(options_);
+  exchanges.push_back(prepare(request, sign, bounded ? std::min(options_.io_timeout, kOpenTime) : kOpenTime));
   perform(exchanges);
-  if (one.result != CURLE_OK)
-    fail(EIO, request.url + ": " + (one.why[0] ? one.why.data() : ::curl_easy_strerror(one.result)));
+  Exchange& one = *exchanges.front();
+  if (one.result != CURLE_OK) fail(EIO, one.trouble());
   return std::move(one.answer);
 }
 
 std::vector<WebAnswer> WebClient::run(std::span<const WebRequest> requests, const Sign& sign) {
   std::vector<WebAnswer> answers(requests.size());
   std::vector<std::size_t> open(requests.size());
-  for (std::size_t i = 0; i < open.size(); ++i) open[i] = i;
-  const auto begun = Clock::now();
+  std::iota(open.begin(), open.end(), std::size_t{0});
+  const bool bounded = options_.io_timeout.count() > 0;
+  const auto end = Clock::now() + options_.io_timeout;
   for (milliseconds pause = kFirstPause;; pause = std::min(pause * 2, kLongestPause)) {
+    const auto left = std::max(milliseconds(1), std::chrono::ceil<milliseconds>(end - Clock::now()));
     std::vector<std::unique_ptr<Exchange>> exchanges;
-    for (const auto i : open) {
-      exchanges.push_back(std::make_unique<Exchange>());
-      exchanges.back()->request = requests[i];
-      exchanges.back()->index = i;
-      if (sign) sign(exchanges.back()->request);
-      exchanges.back()->set_up(options_);
-    }
+    for (const auto i : open) exchanges.push_back(prepare(requests[i], sign, bounded ? left : milliseconds(0)));
     perform(exchanges);
-    open.clear();
+    std::vector<std::size_t> again;
     std::string why;
-    for (const auto& one : exchanges) {
-      const bool again = one->result != CURLE_OK || is_passing(one->answer.status);
-      if (!again) {
-        answers[one->index] = std::move(one->answer);
-        continue;
+    auto wait = jittered(pause);
+    for (std::size_t i = 0; i < exchanges.size(); ++i) {
+      if (auto trouble = exchanges[i]->trouble(); !trouble.empty()) {
+        why = std::move(trouble);
+        wait = std::max(wait, pause_of(exchanges[i]->answer));
+        again.push_back(open[i]);
+      } else {
+        answers[open[i]] = std::move(exchanges[i]->answer);
       }
-      open.push_back(one->index);
-      why = one->request.url + ": " +
-            (one->result == CURLE_OK ? "status " + std::to_string(one->answer.status)
-             : one->why[0]           ? std::string(one->why.data())
-                                     : ::curl_easy_strerror(one->result));
     }
-    if (open.empty()) return answers;
-    if (options_.io_timeout.count() > 0 && Clock::now() + pause - begun >= options_.io_timeout)
-      fail(EIO, why + ", until --io-timeout");
-    if (gone_.wait_for(jittered(pause))) fail(ESHUTDOWN, why);
+    if (again.empty()) return trouble_.over(server_of(requests.front().url)), answers;
+    if (bounded && Clock::now() + wait >= end) fail(EIO, why + ", until --io-timeout");
+    trouble_.met(why);
+    if (gone_.wait_for(wait)) fail(ESHUTDOWN, why);
+    open = std::move(again);
   }
 }
 

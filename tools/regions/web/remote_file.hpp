@@ -26,9 +26,10 @@ class RemoteFile final : public Backend {
  private:
   WebRequest request(std::uint64_t offset, Bytes into) const;
   [[noreturn]] void refuse(const WebAnswer& answer) const;
-  void check_same(const WebAnswer& answer) const;
+  bool is_same(const WebAnswer& answer) const;
+  void check_empty(const WebAnswer& answer) const;
 
-  const std::string url_;
+  const std::string url_, name_;  // the name: what is said of it
   const WebClient::Sign sign_;
   WebClient web_;
   std::uint64_t size_ = 0;
