@@ -96,6 +96,28 @@ class FaultyTape final : public Tape {
   Fault& fault_;
 };
 
+// A drive that counts only so far.
+class ShortTape final : public Tape {
+ public:
+  explicit ShortTape(std::unique_ptr<Tape> below) : below_(std::move(below)) {}
+  const std::string& name() const override { return below_->name(); }
+  bool read_only() const override { return false; }
+  Got read(Bytes into) override { return below_->read(into); }
+  void write(ConstBytes bytes) override { below_->write(bytes); }
+  void write_filemark() override { below_->write_filemark(); }
+  void seek(std::uint64_t position) override {
+    if (position > furthest()) fail(EOVERFLOW, name());
+    below_->seek(position);
+  }
+  std::uint64_t furthest() const override { return 12; }
+  std::uint64_t seek_end() override { return below_->seek_end(); }
+  std::uint32_t block() const override { return below_->block(); }
+  void set_block(std::uint32_t size) override { below_->set_block(size); }
+
+ private:
+  std::unique_ptr<Tape> below_;
+};
+
 std::unique_ptr<TapeRegion> open_faulty(const TapeChoice& choice, Fault& fault) {
   auto reel = std::make_unique<Reel>(std::make_unique<FaultyTape>(open_tape(choice), fault),
                                      std::make_unique<TapeIndex>(index_path(choice), std::nullopt));
@@ -247,6 +269,24 @@ TEST_F(TapeTest, TheEndOfTheMediumIsNoSpaceAndLosesNothing) {
   EXPECT_EQ(error_of(fill), ENOSPC);
   EXPECT_EQ(error_of([&] { region->flush(); }), ENOSPC);
   EXPECT_EQ(error_of([&] { region->write_at(block_of(3), 0); }), ENOSPC);
+}
+
+TEST_F(TapeTest, NothingIsWrittenWhereItCouldNotBeReadAgain) {
+  open_tape_region(choice());
+  auto reel = std::make_unique<Reel>(std::make_unique<ShortTape>(open_tape(choice())),
+                                     std::make_unique<TapeIndex>(index_path(choice()), std::nullopt));
+  reel->settle();
+  TapeRegion region(std::move(reel));
+  unsigned written = 0;
+  const auto fill = [&] {
+    for (unsigned i = 0; i < 16; ++i, ++written) {
+      region.write_at(block_of(i + 1), i * kChunk);
+      region.flush();
+    }
+  };
+  EXPECT_EQ(error_of(fill), ENOSPC);
+  ASSERT_GT(written, 0u);
+  for (unsigned i = 0; i < written; ++i) EXPECT_EQ(read_bytes(region, i * kChunk, kChunk), block_of(i + 1));
 }
 
 TEST_F(TapeTest, WhatTheTapeHasBeyondTheIndexIsFound) {

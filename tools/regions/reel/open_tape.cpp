@@ -19,9 +19,6 @@ namespace r3 {
 
 namespace {
 
-constexpr std::uint64_t kLeastChunk = 4 * KiB, kMostChunk = 1 * MiB;
-constexpr std::uint32_t kLeastBlock = 512, kMostBlock = 1 * MiB;
-
 std::uint64_t random_number() {
   std::uint64_t number = 0;
   while (number == 0)
@@ -48,6 +45,13 @@ std::optional<TapeLabel> look_at(Tape& tape, const TapeChoice& choice) {
   return label;
 }
 
+// What the drive is set to may be odd, and so may be a size.
+void check_possible(const TapeLabel& label, const TapeChoice& choice) {
+  if (!is_possible(label))
+    throw std::invalid_argument(choice.path + ": a region of " + std::to_string(label.size) + " bytes on a tape with blocks of " +
+                                std::to_string(label.block) + " cannot be begun (--tape-block 0, or 512 to 1M)");
+}
+
 TapeLabel new_label(const Tape& tape, const TapeChoice& choice) {
   if (!choice.size) throw std::invalid_argument(choice.path + ": the tape is blank: a size is needed");
   TapeLabel label;
@@ -56,6 +60,7 @@ TapeLabel new_label(const Tape& tape, const TapeChoice& choice) {
   label.size = *choice.size;
   label.chunk = choice.chunk != 0 ? choice.chunk : kDefaultTapeChunk;
   label.block = choice.block.value_or(tape.block());
+  check_possible(label, choice);
   return label;
 }
 
@@ -92,7 +97,7 @@ TapeChoice parse_tape(const std::string& text) try {
     else if (name == "size") choice.size = parse_size(value);
     else (name == "chunk" ? choice.chunk : name == "rate" ? choice.rate : choice.capacity) = parse_size(value);
   }
-  if (choice.chunk != 0 && (!std::has_single_bit(choice.chunk) || choice.chunk < kLeastChunk || choice.chunk > kMostChunk))
+  if (choice.chunk != 0 && (!std::has_single_bit(choice.chunk) || choice.chunk < kLeastTapeChunk || choice.chunk > kMostTapeChunk))
     throw std::invalid_argument("chunk: a power of two from 4K to 1M is accepted");
   return choice;
 } catch (const std::invalid_argument& error) {
@@ -101,7 +106,7 @@ TapeChoice parse_tape(const std::string& text) try {
 
 std::uint32_t parse_tape_block(const std::string& text) {
   const auto size = parse_size(text);
-  if (size != 0 && (size < kLeastBlock || size > kMostBlock)) throw std::invalid_argument("0, or 512 to 1M is accepted");
+  if (size != 0 && (size < kLeastTapeBlock || size > kMostTapeBlock)) throw std::invalid_argument("0, or 512 to 1M is accepted");
   return static_cast<std::uint32_t>(size);
 }
 
@@ -142,7 +147,7 @@ std::unique_ptr<TapeRegion> open_tape_region(const TapeChoice& choice) {
     index = fresh_index(path, begin_tape(*tape, fresh));
   }
   auto reel = std::make_unique<Reel>(std::move(tape), std::move(index));
-  reel->settle();
+  reel->settle(choice.force);
   return std::make_unique<TapeRegion>(std::move(reel));
 }
 
@@ -181,7 +186,7 @@ TapeCopied copy_tape(const TapeChoice& from, const TapeChoice& to, bool force,
   const auto label = read_label(*tape, blank);
   if (!label) fail(EINVAL, from.path + ": the tape has no label of ours");
   Reel reel(std::move(tape), std::make_unique<TapeIndex>(index_path(from), std::nullopt));
-  reel.settle();
+  reel.settle(force);
 
   TapeChoice target = to;
   target.size = label->size;
@@ -192,6 +197,7 @@ TapeCopied copy_tape(const TapeChoice& from, const TapeChoice& to, bool force,
   copy.tape = random_number();
   copy.block = to.block.value_or(second->block());
   copy.copied = std::max<std::uint64_t>(reel.known().generation, 1);
+  check_possible(copy, to);
   auto index = fresh_index(index_path(target), begin_tape(*second, copy));
   Reel written(std::move(second), std::move(index));
   written.begin_copy();

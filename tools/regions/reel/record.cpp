@@ -6,6 +6,7 @@
 #include <xxh_x86dispatch.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cstdio>
 #include <map>
@@ -89,6 +90,13 @@ TapeHash tape_hash(ConstBytes bytes) {
   return hash;
 }
 
+// Tapes come from anywhere, and who can write a label can also make its hash right.
+bool is_possible(const TapeLabel& label) {
+  return std::has_single_bit(label.chunk) && label.chunk >= kLeastTapeChunk && label.chunk <= kMostTapeChunk &&
+         (label.block == 0 || (label.block >= kLeastTapeBlock && label.block <= kMostTapeBlock)) &&
+         label.size <= kMostTapeSize;
+}
+
 std::vector<std::byte> encode_label(const TapeLabel& label) {
   const std::string text = text_of(label);
   std::vector<std::byte> bytes(round_up(kLabelBytes, std::max<std::uint32_t>(label.block, 1)));
@@ -117,7 +125,7 @@ std::optional<TapeLabel> decode_label(ConstBytes bytes) {
       !take(lines, "size", 10, label.size) || !take(lines, "chunk", 10, label.chunk) ||
       !take(lines, "block", 10, label.block) || !take(lines, "copied", 10, label.copied))
     return {};
-  return label;
+  return is_possible(label) ? std::optional(label) : std::nullopt;
 }
 
 void encode_header(const RecordHeader& header, const TapeHash& data_hash, Bytes into) {

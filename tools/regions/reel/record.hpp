@@ -4,6 +4,7 @@
 // that it holds. Pure bytes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <span>
@@ -31,10 +32,15 @@ struct TapeLabel {
 };
 
 inline constexpr std::size_t kLabelBytes = 10240;  // what tar reads at once
+inline constexpr std::uint64_t kLeastTapeChunk = 4 << 10, kMostTapeChunk = 1 << 20;
+inline constexpr std::uint32_t kLeastTapeBlock = 512, kMostTapeBlock = 1 << 20;
+inline constexpr std::uint64_t kMostTapeSize = ~std::uint64_t{0} >> 1;
 
+// Whether a tape can have these figures.
+bool is_possible(const TapeLabel& label);
 // A multiple of the tape's block size, at least kLabelBytes.
 std::vector<std::byte> encode_label(const TapeLabel& label);
-// None if it is no such label; `bytes` may be more than it has, or less (with large blocks).
+// None if it is no such label, or has figures that none can have; `bytes` may be more than it has, or less (with large blocks).
 std::optional<TapeLabel> decode_label(ConstBytes bytes);
 
 enum class RecordKind : std::uint32_t {
@@ -61,6 +67,12 @@ struct RecordHeader {
   std::uint32_t length = 0;  // of the data that follow
   std::array<Before, kBefore> before{};  // the records before this one, the last one first
 };
+
+// One more record is before the next.
+inline void push_before(std::array<RecordHeader::Before, RecordHeader::kBefore>& before, RecordHeader::Before one) {
+  std::copy_backward(before.begin(), before.end() - 1, before.end());
+  before[0] = one;
+}
 
 inline constexpr std::size_t kRecordHeader = 128;
 

@@ -13,12 +13,6 @@ namespace {
 
 constexpr std::size_t kMostLabel = 1 * MiB;
 
-template <class Before>
-void push_before(Before& before, RecordHeader::Before one) {
-  std::rotate(before.begin(), before.end() - 1, before.end());
-  before[0] = one;
-}
-
 }  // namespace
 
 std::optional<TapeLabel> read_label(Tape& tape, bool& blank) {
@@ -110,6 +104,7 @@ void Reel::read(std::uint64_t block, const TapeEntry& entry, Bytes into) {
   if (lost_way_) settle();
   move_to(entry.position);
   const auto whole = round_up(kRecordHeader + entry.length, std::max<std::uint32_t>(label_.block, 1));
+  if (whole > buffer_.size()) fail(EINVAL, index_->path() + " is damaged (tapisk --rebuild makes it anew)");
   at_.reset();
   const bool sure = std::exchange(sure_, false);
   const auto got = tape_->read(Bytes(buffer_).first(whole));
@@ -185,6 +180,8 @@ void Reel::add(RecordKind kind, std::uint64_t block, std::uint64_t count, ConstB
 
 void Reel::append(RecordHeader header, ConstBytes data, const TapeHash& hash) {
   if (full_ != 0) fail(full_, tape_->name() + ": the end of the tape was met (tapisk --compact copies it to another)");
+  if (tail_ > tape_->furthest())
+    fail(ENOSPC, at_position(*tape_, tail_) + ": the drive could not find it again (tapisk --compact copies the tape to another)");
   move_to(tail_);
   header.generation = known().generation + 1;
   header.sequence = sequence_ + 1;

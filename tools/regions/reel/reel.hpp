@@ -72,6 +72,8 @@ class Reel {
   bool fill_gap(Scan& scan, const RecordHeader& header, std::uint64_t position);
   void take_commit(Scan& scan, const RecordHeader& header, std::uint64_t after);
   void take_up(Scan& scan, std::uint64_t end);
+  Tape::Met what_is_next();
+  std::uint64_t end_of(const RecordHeader::Before& blocks) const;
 
   const std::unique_ptr<Tape> tape_;
   const std::unique_ptr<TapeIndex> index_;

@@ -105,21 +105,25 @@ bool Reel::take(Scan& scan, std::uint64_t position, std::size_t length) {
   const RecordHeader& header = record->header;
   scan.known.sequence = header.sequence;
   scan.known.before = header.before;
-  std::ranges::rotate(scan.known.before, scan.known.before.end() - 1);
-  scan.known.before[0] = {header.block, header.count};
+  push_before(scan.known.before, {header.block, header.count});
   if (header.kind == RecordKind::commit) {
     take_commit(scan, header, position + units(length));
     return true;
   }
   ++scan.records;
   if (header.kind == RecordKind::data) ++scan.known.records;
-  const auto blocks = (label_.size + label_.chunk - 1) / label_.chunk;
-  for (auto one = header.block; one < std::min(blocks, header.block + header.count); ++one) {
+  for (auto one = header.block; one < end_of({header.block, header.count}); ++one) {
     if (header.kind == RecordKind::zero) scan.changes[one] = std::nullopt;
     else scan.changes[one] = TapeEntry{position, header.generation, header.length, header.kind == RecordKind::damaged,
                                        record->hash};
   }
   return true;
+}
+
+// The block behind those, as far as the region has them.
+std::uint64_t Reel::end_of(const RecordHeader::Before& blocks) const {
+  const auto all = (label_.size + label_.chunk - 1) / label_.chunk;
+  return blocks.block >= all ? 0 : blocks.block + std::min(blocks.count, all - blocks.block);
 }
 
 // Records that are missing before this one: it names the last of them, whose blocks are then known to be lost. False if
@@ -128,22 +132,25 @@ bool Reel::fill_gap(Scan& scan, const RecordHeader& header, std::uint64_t positi
   if (header.sequence <= scan.known.sequence) return false;
   const auto missing = header.sequence - scan.known.sequence - 1;
   const auto named = std::min<std::uint64_t>(missing, RecordHeader::kBefore);
+  const auto where = scan.bad > 0 ? scan.bad_at : position;
   if (missing > named && !scan.force)
-    fail(EIO, at_position(*tape_, scan.bad_at) + ": " + std::to_string(missing) + " records cannot be read, and nothing says "
+    fail(EIO, at_position(*tape_, where) + ": " + std::to_string(missing) + " records cannot be read, and nothing says "
               "which blocks were in " + std::to_string(missing - named) + " of them (--force takes what is older for these)");
   scan.found.unknown += missing - named;
   scan.records += missing - named;
+  if (missing > named) scan.known.before.fill({~0ULL, 1});  // of no block: nobody knows
   for (auto back = named; back-- > 0;) {
     const auto& blocks = header.before[back];
     ++scan.found.unreadable;
+    push_before(scan.known.before, blocks.count == 0 ? RecordHeader::Before{~0ULL, 0} : blocks);
     if (blocks.count == 0) {  // a commit
       scan.known.sequence = header.sequence - 1 - back;
       take_up(scan, position);
       continue;
     }
     ++scan.records;
-    for (auto one = blocks.block; one < blocks.block + blocks.count; ++one)
-      scan.changes[one] = TapeEntry{scan.bad_at, header.generation, 0, 1, {}};
+    for (auto one = blocks.block; one < end_of(blocks); ++one)
+      scan.changes[one] = TapeEntry{where, header.generation, 0, 1, {}};
   }
   scan.bad = 0;
   if (header.generation > scan.known.generation + 1 && scan.force) scan.known.generation = header.generation - 1;
@@ -156,15 +163,28 @@ void Reel::take_commit(Scan& scan, const RecordHeader& header, std::uint64_t aft
   if (header.count != scan.records && !scan.force)
     fail(EIO, at_position(*tape_, after - 1) + ": a batch of " + std::to_string(header.count) + " records has " +
                   std::to_string(scan.records));
-  std::vector<std::byte> one(buffer_.size());
-  const bool marked = tape_->read(one).met == Tape::Met::filemark;
+  const auto next = what_is_next();
   tape_->seek(after);
-  if (!marked) {
+  if (next == Tape::Met::record) {
+    if (!scan.force)
+      fail(EIO, at_position(*tape_, after) + ": no filemark is behind a batch (--force takes the batch)");
+    return take_up(scan, after);
+  }
+  if (next == Tape::Met::end) {
     if (tape_->read_only()) return;
     tape_->write_filemark();
     tape_->seek(after);
   }
   take_up(scan, after + 1);
+}
+
+// Something that cannot be read is a record, too.
+Tape::Met Reel::what_is_next() try {
+  std::vector<std::byte> one(buffer_.size());
+  return tape_->read(one).met;
+} catch (const std::system_error& error) {
+  if (error.code().value() != EIO && error.code().value() != ENOMEM) throw;
+  return Tape::Met::record;
 }
 
 // The batch is valid. `end`: the position behind it.

@@ -33,6 +33,8 @@ class Tape {
   // What was written before is on the medium when it returns.
   virtual void write_filemark() = 0;
   virtual void seek(std::uint64_t position) = 0;
+  // The last position that seek() takes: what is behind it could not be read again.
+  virtual std::uint64_t furthest() const { return ~std::uint64_t{0}; }
   // To where the next record would be added; returns that position.
   virtual std::uint64_t seek_end() = 0;
 

@@ -7,8 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <limits>
-
 #include "libcommon/base/error.hpp"
 
 namespace r3 {
@@ -113,7 +111,7 @@ void TapeDrive::write(ConstBytes bytes) {
 void TapeDrive::write_filemark() { operate(MTWEOF, 1, "MTWEOF"); }
 
 void TapeDrive::seek(std::uint64_t position) {
-  if (position > std::numeric_limits<std::uint32_t>::max())
+  if (position > furthest())
     fail(EOVERFLOW, path_ + ": MTSEEK to " + std::to_string(position));
   operate(MTSEEK, position, "MTSEEK");
   at_ = position;

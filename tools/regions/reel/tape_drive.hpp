@@ -23,6 +23,7 @@ class TapeDrive final : public Tape {
   void write_filemark() override;
   // Positions are those of MTIOCPOS; MTSEEK takes 32 bits of them: EOVERFLOW beyond.
   void seek(std::uint64_t position) override;
+  std::uint64_t furthest() const override { return ~std::uint32_t{0}; }
   std::uint64_t seek_end() override;
   std::uint32_t block() const override { return block_; }
   void set_block(std::uint32_t size) override;
