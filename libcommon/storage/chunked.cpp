@@ -2,6 +2,7 @@
 #include "libcommon/storage/chunked.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <bit>
 #include <mutex>
 #include <optional>
@@ -70,7 +71,7 @@ void Chunked::read_part(Bytes into, std::uint64_t offset) {
   const Range chunk = around(offset, into.size());
   const Buffer buffer(chunk.length);
   below_->read_at(buffer.bytes(), chunk.offset);
-  std::ranges::copy(buffer.bytes().subspan(offset - chunk.offset, into.size()), into.begin());
+  std::memcpy(into.data(), buffer.bytes().subspan(offset - chunk.offset, into.size()).data(), into.size());
 }
 
 void Chunked::read_at(Bytes into, std::uint64_t offset) {
@@ -91,7 +92,7 @@ void Chunked::write_part(ConstBytes from, std::uint64_t offset) {
   const Buffer buffer(chunk.length);
   std::lock_guard lock(locks_[chunk.offset / chunk_ % kLocks]);
   below_->read_at(buffer.bytes(), chunk.offset);
-  std::ranges::copy(from, buffer.bytes().subspan(offset - chunk.offset).begin());
+  std::memcpy(buffer.bytes().subspan(offset - chunk.offset, from.size()).data(), from.data(), from.size());
   below_->write_at(buffer.bytes(), chunk.offset);
 }
 

@@ -146,7 +146,7 @@ std::optional<RedisReply> RedisInbox::end_bulk() {
   const auto taken = std::min(size + 2 - bulk_got_, end_ - at_);
   const ConstBytes more = ConstBytes(buffer_).subspan(at_, taken);
   const auto place = straight();
-  std::ranges::copy(more.first(std::min(more.size(), place.size())), place.begin());
+  if (!place.empty()) std::memcpy(place.data(), more.data(), std::min(more.size(), place.size()));
   for (auto i = size - std::min(size, bulk_got_); i < more.size(); ++i)
     if (more[i] != (bulk_got_ + i == size ? std::byte{'\r'} : std::byte{'\n'})) nonsense("a bulk string has no end");
   at_ += taken;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/log.hpp"
@@ -114,7 +115,7 @@ void Reel::read(std::uint64_t block, const TapeEntry& entry, Bytes into) {
       found->header.generation != entry.generation || found->hash != entry.hash || found->data.size() != into.size())
     refuse_record(block, entry, found);
   sure_ = sure;
-  std::ranges::copy(found->data, into.begin());
+  std::memcpy(into.data(), found->data.data(), into.size());
 }
 
 void Reel::refuse_record(std::uint64_t block, const TapeEntry& entry, const std::optional<Record>& found) {
@@ -189,10 +190,11 @@ void Reel::append(RecordHeader header, ConstBytes data, const TapeHash& hash) {
   const auto whole = round_up(kRecordHeader + data.size(), std::max<std::uint32_t>(label_.block, 1));
   const auto bytes = Bytes(buffer_).first(whole);
   encode_header(header, hash, bytes);
-  std::ranges::copy(data, bytes.begin() + kRecordHeader);
+  if (!data.empty()) std::memcpy(bytes.data() + kRecordHeader, data.data(), data.size());
   std::fill(bytes.begin() + static_cast<std::ptrdiff_t>(kRecordHeader + data.size()), bytes.end(), std::byte{0});
   at_.reset();
   tape_->write(bytes);
+  ++appended_;
   ++sequence_;
   tail_ += units(whole);
   at_ = tail_;

@@ -53,6 +53,7 @@ class Reel {
   // How long the last move took, which is what the next one is likely to take.
   std::chrono::nanoseconds last_move() const { return last_move_; }
   std::uint64_t moves() const { return moves_; }
+  std::uint64_t appended() const { return appended_; }  // records, of all kinds
   std::uint64_t at() const { return at_.value_or(0); }
 
  private:
@@ -82,7 +83,7 @@ class Reel {
   bool lost_way_ = true;             // moving failed: it may not even be the same tape
   std::optional<std::uint64_t> at_;  // position
   std::vector<std::byte> buffer_;    // of one record
-  std::uint64_t moves_ = 0;
+  std::uint64_t moves_ = 0, appended_ = 0;
   std::chrono::nanoseconds last_move_{0};
   bool copying_ = false;
 

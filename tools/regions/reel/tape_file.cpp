@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -111,17 +112,29 @@ void TapeFile::write(ConstBytes bytes) {
 void TapeFile::write_one(ConstBytes bytes) {
   const auto length = static_cast<std::uint32_t>(bytes.size());
   if (length == 0 || length > kLengthBits) fail(EINVAL, path_ + ": a record of " + std::to_string(length) + " bytes");
-  buffer_.assign(on_file(length), std::byte{0});
-  store_le(buffer_.data(), length);
-  std::copy(bytes.begin(), bytes.end(), buffer_.begin() + kWord);
-  store_le(buffer_.data() + buffer_.size() - kWord, length);
+  std::array<std::byte, kWord> head;
+  std::array<std::byte, 1 + kWord> tail{};  // the first byte makes it even
+  store_le(head.data(), length);
+  store_le(tail.data() + 1, length);
+  const ConstBytes after = ConstBytes(tail).subspan(length % 2 == 0 ? 1 : 0);
   torn_ = true;  // until all of it is there
-  pwrite_full(file_.get(), buffer_, end_, path_);
+  write_parts(head, bytes, after);
   torn_ = false;
   offsets_.push_back(end_);
-  end_ += buffer_.size();
+  end_ += on_file(length);
   written_ += length;
   ++at_;
+}
+
+// In one call if the system takes it so.
+void TapeFile::write_parts(ConstBytes head, ConstBytes bytes, ConstBytes after) {
+  const auto part = [](ConstBytes one) { return iovec{const_cast<std::byte*>(one.data()), one.size()}; };
+  const iovec parts[] = {part(head), part(bytes), part(after)};
+  const auto written = ::pwritev(file_.get(), parts, 3, static_cast<off_t>(end_));
+  if (written >= 0 && static_cast<std::size_t>(written) == head.size() + bytes.size() + after.size()) return;
+  pwrite_full(file_.get(), head, end_, path_);
+  pwrite_full(file_.get(), bytes, end_ + head.size(), path_);
+  pwrite_full(file_.get(), after, end_ + head.size() + bytes.size(), path_);
 }
 
 void TapeFile::write_filemark() {

@@ -46,6 +46,7 @@ class TapeFile final : public Tape {
   std::uint32_t length_at(std::uint64_t offset);
   Got read_one(Bytes into);
   void write_one(ConstBytes bytes);
+  void write_parts(ConstBytes head, ConstBytes bytes, ConstBytes after);
   void cut();
   void stream(std::uint64_t bytes);
   void wait_until(Clock::time_point when);
@@ -60,7 +61,6 @@ class TapeFile final : public Tape {
   std::uint64_t written_ = 0;           // bytes of records
   bool torn_ = false;                   // the file goes on after end_
   Clock::time_point streamed_{};        // until when the medium moves for what was read or written
-  std::vector<std::byte> buffer_;
   Stop halted_;
 };
 

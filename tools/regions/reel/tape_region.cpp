@@ -25,12 +25,13 @@ TapeRegion::TapeRegion(std::unique_ptr<Reel> reel)
 template <class Action>
 void TapeRegion::with_tape(Turns::Kind kind, std::uint64_t position, Action action) {
   Turns::Turn turn(turns_, kind, position);
-  const auto moved = reel_->moves();
+  const auto moved = reel_->moves(), appended = reel_->appended();
   const auto done = [&] {
     moves_ = reel_->moves();
     end_ = reel_->known().end;
     generation_ = reel_->known().generation;
     records_ = reel_->known().records;
+    if (kind == Turns::Kind::write && reel_->appended() == appended) turn.wrote_nothing();
     turn.ends_at(reel_->at(), reel_->moves() == moved ? std::chrono::nanoseconds(0) : reel_->last_move());
   };
   try {

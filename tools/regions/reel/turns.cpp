@@ -37,13 +37,14 @@ Turns::Turn::~Turn() {
   const auto now = Clock::now();
   turns_.taken_ = false;
   turns_.at_ = position_;
+  turns_.changed_.notify_all();
+  if (kind_ == Kind::write && !wrote_) return;
   const Kind side = kind_ == Kind::write ? Kind::write : Kind::read;
   if (side != turns_.side_) {
     turns_.side_ = side;
     turns_.side_until_ = now + std::min<std::chrono::nanoseconds>(moving_, kLongestSide);
   }
   if (kind_ == Kind::write) turns_.last_write_ = now;
-  turns_.changed_.notify_all();
 }
 
 void Turns::Turn::ends_at(std::uint64_t position, std::chrono::nanoseconds moving) {

@@ -26,12 +26,15 @@ class Turns {
     Turn& operator=(const Turn&) = delete;
     // Where the tape stands at the end, and how long moving it there took.
     void ends_at(std::uint64_t position, std::chrono::nanoseconds moving);
+    // Of a writer that had nothing to write: nobody waits for its next piece.
+    void wrote_nothing() { wrote_ = false; }
 
    private:
     Turns& turns_;
     const Kind kind_;
     std::uint64_t position_ = 0;
     std::chrono::nanoseconds moving_{0};
+    bool wrote_ = true;
   };
 
   std::size_t waiting() {
