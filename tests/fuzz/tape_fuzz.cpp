@@ -104,7 +104,7 @@ RecordHeader any_header(Input& in) {
   header.block = static_cast<std::uint64_t>(in.take<std::int16_t>());  // the far end, too
   header.count = static_cast<std::uint64_t>(in.take<std::int16_t>());
   header.kind = RecordKind{in.take<std::uint8_t>() % 6u};
-  header.length = in.take<std::uint16_t>() % (kChunk + 300);
+  header.length = static_cast<std::uint32_t>(in.take<std::uint16_t>() % (kChunk + 300));
   for (auto& one : header.before)
     one = {static_cast<std::uint64_t>(in.take<std::int8_t>()), static_cast<std::uint64_t>(in.take<std::int8_t>())};
   return header;
