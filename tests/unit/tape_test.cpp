@@ -429,6 +429,29 @@ TEST_F(TapeTest, ALostCommitDoesNotLoseItsBatch) {
   EXPECT_EQ(read_bytes(*region, kChunk, kChunk), block_of(2));
 }
 
+TEST_F(TapeTest, RebuildWritesOverNothing) {
+  {
+    const auto region = open_tape_region(choice());
+    for (unsigned i = 0; i < 2; ++i) {
+      region->write_at(block_of(i + 1), i * kChunk);
+      region->flush();
+    }
+  }
+  // Without the filemark behind the first commit (label, mark, record, commit, mark, record, ...).
+  const auto mark = offset_at(4);
+  std::ifstream whole(choice().path, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(whole)), {});
+  bytes.erase(mark, 4);
+  std::ofstream(choice().path, std::ios::binary | std::ios::trunc) << bytes;
+  EXPECT_EQ(error_of([&] { rebuild_index(choice()); }), EIO);
+  EXPECT_EQ(std::filesystem::file_size(choice().path), bytes.size());
+  auto forced = choice();
+  forced.force = true;
+  rebuild_index(forced);
+  const auto region = open_tape_region(choice());
+  for (unsigned i = 0; i < 2; ++i) EXPECT_EQ(read_bytes(*region, i * kChunk, kChunk), block_of(i + 1));
+}
+
 TEST_F(TapeTest, ADamagedByteIsAnError) {
   {
     const auto region = open_tape_region(choice());
