@@ -50,8 +50,10 @@ region_src    := $(wildcard tools/regions/*.cpp)
 lib_src   := $(wildcard libcommon/*/*.cpp)
 unit_src  := $(wildcard tests/unit/*.cpp)
 fuzz_src  := $(wildcard tests/fuzz/*_fuzz.cpp)
-aid_src   := $(filter-out $(if $(libs_redis),,%/redis_straight.cpp) $(if $(libs_http),,%/web_straight.cpp), \
-               $(wildcard tests/cli/*.cpp tests/vm/*.cpp tests/fault/*.cpp tests/bench/*.cpp tests/bench/limits/*.cpp))
+# What tests run besides the tools, and what only benchmarks do.
+aid_src   := $(wildcard tests/cli/*.cpp tests/fault/*.cpp) tests/bench/swap-load.cpp
+bench_src := $(filter-out $(aid_src) $(if $(libs_redis),,%/redis_straight.cpp) $(if $(libs_http),,%/web_straight.cpp), \
+               $(wildcard tests/bench/*.cpp tests/bench/limits/*.cpp))
 proxy_src := $(wildcard tests/fault/proxy/*.cpp)
 # What tests of the insides of a tool are linked with.
 sync_src  := $(filter-out %/main.cpp,$(wildcard tools/mmap-hashsync/*.cpp))
@@ -59,14 +61,23 @@ helped_src := tools/regions/object_region.cpp tools/regions/helper_uri.cpp tools
               tools/regions/web/answer.cpp tools/regions/redis/reply.cpp tools/regions/cql/frame.cpp
 reel_src  := $(wildcard tools/regions/reel/*.cpp)
 dl_src    := $(filter-out %/main.cpp,$(wildcard tools/ram-dl/*.cpp)) tools/nbd-attach/table.cpp
+# What the parsers need, which is compiled once more, with sanitizers; if it is not enough, the linker says so.
+parser_src := $(wildcard $(addprefix libcommon/,base/*.cpp device/uffd_*.cpp net/nbd_*.cpp net/noise_*.cpp net/r3_*.cpp \
+                net/*key*.cpp storage/cached_*.cpp storage/pull_hint*.cpp)) \
+              $(patsubst %,libcommon/net/%.cpp,address channel region_text secret secure_stream stream uri) \
+              $(patsubst %,libcommon/storage/%.cpp,backend chunked memory pull_list ranges)
+sync_parser_src := $(patsubst %,tools/mmap-hashsync/%.cpp,batch destination directory file_view frame hash_table hashing \
+                     in_place journal journal_files journaled landing_file link pace receiver scan sigbus snapshot)
 leech_src := tools/r3-leech/decision.cpp tools/r3-leech/rhythm.cpp
 objects    = $(patsubst %.cpp,$(BUILD)/%.o,$(1))
 lib       := $(BUILD)/libcommon.a
+parsers   := $(BUILD)/fuzz/libparsers.a
 binaries  := $(tools:%=$(BUILD)/%)
 # https is the same program as http, and rediss as redis.
 helpers   := $(patsubst %,$(BUILD)/region-%,$(regions) $(if $(filter http,$(regions)),https) \
                                              $(if $(filter redis,$(regions)),rediss))
 aids      := $(patsubst %.cpp,$(BUILD)/%,$(aid_src))
+loads     := $(patsubst %.cpp,$(BUILD)/%,$(bench_src))
 replays   := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/%,$(fuzz_src))
 
 # All processors, unless -j says otherwise.
@@ -77,15 +88,19 @@ endif
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all aids replays check test run-tests demo bench fuzz deb completions install uninstall clean
+.PHONY: all aids loads replays check test run-tests demo bench fuzz deb completions install uninstall clean
 
 all: $(binaries) $(helpers)
 	@$(foreach t,$(filter-out $(tools),$(all_tools)),echo "$(t) is left out: it needs liblmdb-dev (scripts/install-deps build)";)
 	@$(foreach r,$(filter-out $(regions),$(all_regions)),echo "region-$(r) is left out: it needs its library and libseccomp (scripts/install-deps build)";)
 aids: $(aids)
+loads: $(loads)
 replays: $(replays)
 
 $(lib): $(call objects,$(lib_src))
+$(parsers): $(call objects,$(parser_src))
+$(lib) $(parsers):
+	@mkdir -p $(@D)
 	rm -f $@ && $(AR) crs $@ $^
 
 $(BUILD)/%.o: %.cpp
@@ -114,22 +129,32 @@ $(BUILD)/region-https: $(BUILD)/region-http
 $(BUILD)/region-rediss: $(BUILD)/region-redis
 	cp $< $@
 
-$(aids): $(BUILD)/%: $(BUILD)/%.o $(lib)
+$(aids) $(loads): $(BUILD)/%: $(BUILD)/%.o $(lib)
 	$(CXX) $(LDFLAGS) $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
 
 $(BUILD)/tests/bench/limits/redis_straight: LDLIBS += $(libs_redis)
 $(BUILD)/tests/bench/limits/web_straight: LDLIBS += $(libs_http)
 $(BUILD)/tests/fault/faultproxy: $(call objects,$(proxy_src))
 
+# What every unit test begins with is read once, and the compiler's time is spent on what is tested.
+unit_head  := $(BUILD)/tests/unit/head.h
+unit_flags := -O1
+export CCACHE_SLOPPINESS ?= pch_defines,time_macros
+$(unit_head).gch: tests/unit/head.h
+	@mkdir -p $(@D)
+	cp $< $(unit_head)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(unit_flags) -x c++-header $(unit_head) -o $@
+$(call objects,$(unit_src)): $(unit_head).gch
+$(call objects,$(unit_src)): private CXXFLAGS += $(unit_flags) -include $(unit_head)
+
 $(BUILD)/unit: $(call objects,$(unit_src) tests/fault/proxy/faults.cpp tests/fault/proxy/lane.cpp \
                        $(sync_src) $(helped_src) $(dl_src) $(leech_src) $(reel_src)) $(lib)
 	$(CXX) $(LDFLAGS) $^ -lgtest -lgtest_main $(LDLIBS) $(libs_cql) $(libs_redis) $(libs_tape) -o $@
 
-$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(lib)
-	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
+$(BUILD)/fuzz/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(BUILD)/tests/fuzz/replay.o $(parsers)
+	$(CXX) $(LDFLAGS) $(filter %.o,$^) $(parsers) $(LDLIBS) -o $@
 
-$(BUILD)/fuzz/hashsync_fuzz $(BUILD)/fuzzer/hashsync_fuzz: $(call objects,$(sync_src))
+$(BUILD)/fuzz/hashsync_fuzz $(BUILD)/fuzzer/hashsync_fuzz: $(call objects,$(sync_parser_src))
 $(BUILD)/fuzz/cql_frame_fuzz $(BUILD)/fuzzer/cql_frame_fuzz: $(call objects,tools/regions/cql/frame.cpp)
 $(BUILD)/fuzz/cql_frame_fuzz $(BUILD)/fuzzer/cql_frame_fuzz: LDLIBS += $(libs_cql)
 $(BUILD)/fuzz/redis_reply_fuzz $(BUILD)/fuzzer/redis_reply_fuzz: $(call objects,tools/regions/redis/reply.cpp)
@@ -163,7 +188,7 @@ demo:
 
 bench:
 	scripts/install-deps build bench vm
-	+$(MAKE) all aids $(BUILD)/tests/bench/grpc/grpc-load
+	+$(MAKE) all aids $(loads) $(BUILD)/tests/bench/grpc/grpc-load
 	BIN=$(BUILD) tests/bench/run
 
 # Looks for new inputs with clang's fuzzer, FUZZ_TIME seconds for each parser.
@@ -174,9 +199,9 @@ fuzz:
 	for f in $(fuzz_src:tests/fuzz/%_fuzz.cpp=%); do mkdir -p build-fuzz/found/$$f && \
 	  build-fuzz/fuzzer/$${f}_fuzz -max_total_time=$(FUZZ_TIME) build-fuzz/found/$$f tests/fuzz/corpus/$$f || exit 1; done
 
-$(BUILD)/fuzzer/%: $(BUILD)/tests/fuzz/%.o $(lib)
+$(BUILD)/fuzzer/%: $(BUILD)/tests/fuzz/%.o $(parsers)
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -fsanitize=fuzzer $(filter %.o,$^) $(lib) $(LDLIBS) -o $@
+	$(CXX) $(LDFLAGS) -fsanitize=fuzzer $(filter %.o,$^) $(parsers) $(LDLIBS) -o $@
 
 # The peer that r3 is measured against.
 grpc_pb := $(BUILD)/tests/bench/grpc/read_at
@@ -225,5 +250,5 @@ uninstall:
 clean:
 	rm -rf build build-*
 
--include $(patsubst %.cpp,$(BUILD)/%.d,$(lib_src) $(unit_src) $(fuzz_src) $(aid_src) $(proxy_src) \
+-include $(patsubst %.cpp,$(BUILD)/%.d,$(lib_src) $(unit_src) $(fuzz_src) $(aid_src) $(bench_src) $(proxy_src) \
            tests/fuzz/replay.cpp $(wildcard tools/*/*.cpp tools/regions/*/*.cpp))

@@ -10,7 +10,7 @@ setup_file() {
   need golang-github-flynn-noise-dev test -f $library
   # Any go from 1.13 builds without modules, Debian's own as well as a newer one that comes first.
   GO111MODULE=off GOFLAGS='' GOTOOLCHAIN=local GOPATH=/usr/share/gocode \
-    GOCACHE=$BATS_FILE_TMPDIR/cache go build -o "$BATS_FILE_TMPDIR/peer" \
+    GOCACHE=$BIN/go-cache go build -o "$BATS_FILE_TMPDIR/peer" \
     "$BATS_TEST_DIRNAME/noise-peer/peer.go"
 }
 

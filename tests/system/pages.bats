@@ -2,6 +2,7 @@
 # What the man pages' EXAMPLES and --help print is run, line by line, in a root of its own (tests/system/deb_root)
 # where there is all that they speak of: hosts called server, host and old-host, an ssh that goes there, disk
 # images, a device /dev/vdb. What cannot be run so is named below, with where it is run instead.
+# alone: its root has the devices that are there when it begins
 load ../helper
 
 setup() {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A server that 10,000 silent connections and 1,000 half-open handshakes hold on to still lets a client in, in
 # bounded memory.
+# alone: it fills the machine with 11,000 sockets, and looks how long a client waits
 load ../helper
 
 resident() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # r3-mount with the real kernel: what applications see, permissions, and every way to end.
+# alone: it lets a loop device go, and takes it again
 load ../helper
 
 setup() {

@@ -547,7 +547,7 @@ teardown() {
 @test "uffd-serve: a program in Go, as userfaultfd-go's hand over" {
   need_root
   need "go (golang-go)" command -v go
-  GO111MODULE=off GOFLAGS='' GOTOOLCHAIN=local GOCACHE=$PWD/cache go build -o go-client "$ROOT/tests/system/uffd-go/client.go"
+  GO111MODULE=off GOFLAGS='' GOTOOLCHAIN=local GOCACHE=$BIN/go-cache go build -o go-client "$ROOT/tests/system/uffd-go/client.go"
   head -c 5000001 /dev/urandom >image
   for options in "" "--protocol original --no-prefetch" "--chunk-size 256K"; do
     # shellcheck disable=SC2086

@@ -3,6 +3,8 @@
 // has to keep: what breaks one throws, or is answered as the kernel does. Requests come from do_io().
 #pragma once
 
+#include <unistd.h>
+
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -235,7 +237,8 @@ class FakeUblk : public UblkKernel {
   int add(const ublksrv_ctrl_cmd& c) {
     ublksrv_ctrl_dev_info info{};
     std::memcpy(&info, at(c), sizeof info);
-    unsigned number = 0;
+    // Numbers are held by name on the whole machine: each process of tests has its own.
+    unsigned number = static_cast<unsigned>(::getpid()) * 16;
     while (devices_.contains(number)) ++number;
     info.dev_id = number;
     info.state = UBLK_S_DEV_DEAD;

@@ -94,7 +94,7 @@ void read_and_write_at_random(unsigned steps) {
   Memory memory(kSize);
   {
     UblkServer server(kernel, memory, options());
-    const unsigned queues = static_cast<unsigned>(kernel.device(0).queues.size());
+    const unsigned queues = static_cast<unsigned>(kernel.device(server.device()).queues.size());
     const unsigned queue = queues - 1;
     std::mt19937 random(3);
     std::vector<std::byte> expected(kSize), data;
@@ -103,10 +103,10 @@ void read_and_write_at_random(unsigned steps) {
       const std::uint64_t length = std::min<std::uint64_t>(kSize - offset, (1 + random() % 64) * 512);
       data.assign(length, static_cast<std::byte>(random()));
       if (random() % 2 == 0) {
-        ASSERT_EQ(kernel.do_io(0, queue, descriptor(UBLK_IO_OP_WRITE, offset, length), data), int(length));
+        ASSERT_EQ(kernel.do_io(server.device(), queue, descriptor(UBLK_IO_OP_WRITE, offset, length), data), int(length));
         std::copy(data.begin(), data.end(), expected.begin() + std::ptrdiff_t(offset));
       } else {
-        ASSERT_EQ(kernel.do_io(0, queue, descriptor(UBLK_IO_OP_READ, offset, length), data), int(length));
+        ASSERT_EQ(kernel.do_io(server.device(), queue, descriptor(UBLK_IO_OP_READ, offset, length), data), int(length));
         ASSERT_TRUE(std::equal(data.begin(), data.end(), expected.begin() + std::ptrdiff_t(offset)));
       }
     }
@@ -121,14 +121,14 @@ TEST(Ublk, EveryQueueAtOnce) {
   FakeUblk kernel;
   Slow memory(kSize);
   UblkServer server(kernel, memory, options());
-  const unsigned queues = static_cast<unsigned>(kernel.device(0).queues.size());
+  const unsigned queues = static_cast<unsigned>(kernel.device(server.device()).queues.size());
   std::vector<std::thread> threads;
   std::atomic<unsigned> right{0};
   for (unsigned i = 0; i < 8; ++i)
     threads.emplace_back([&, i] {
       std::vector<std::byte> data(4096, static_cast<std::byte>(i + 1));
       for (unsigned step = 0; step < 50; ++step)
-        right += kernel.do_io(0, i % queues, descriptor(UBLK_IO_OP_WRITE, i * 4096, 4096), data) == 4096;
+        right += kernel.do_io(server.device(), i % queues, descriptor(UBLK_IO_OP_WRITE, i * 4096, 4096), data) == 4096;
     });
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(right, 400U);
@@ -189,12 +189,14 @@ TEST(Ublk, ADeviceInUseWaitsForItsOwnProcess) {
 TEST(Ublk, IsNotDeletedWhileSomebodyHasItOpen) {
   FakeUblk kernel;
   MemoryBackend memory(kSize);
+  unsigned number;
   {
     UblkServer server(kernel, memory, options());
-    kernel.device(0).users = 1;
+    number = server.device();
+    kernel.device(number).users = 1;
   }
   EXPECT_EQ(kernel.devices().size(), 1U);
-  kernel.device(0).users = 0;
+  kernel.device(number).users = 0;
   UblkServer server(kernel, memory, options());
   EXPECT_EQ(kernel.devices().size(), 1U);  // what was left is gone
 }
@@ -216,7 +218,7 @@ TEST(Ublk, SomebodyElseEndsIt) {
   UblkServerOptions told = options();
   told.on_ended = [&ended] { ended.set_value(); };
   UblkServer server(kernel, memory, told);
-  UblkControl(kernel).stop(0);
+  UblkControl(kernel).stop(server.device());
   ended.get_future().wait();
 }
 
