@@ -13,19 +13,12 @@
 #include "libcommon/net/nbd_protocol.hpp"
 #include "libcommon/net/nbd_server.hpp"
 #include "libcommon/storage/memory.hpp"
+#include "tests/unit/far_memory.hpp"
 
 namespace {
 
 using namespace r3;
-
-class FarMemory : public MemoryBackend {
- public:
-  using MemoryBackend::MemoryBackend;
-  bool never_waits() const override { return false; }
-  bool try_read_at(Bytes, std::uint64_t) override { return false; }
-  bool try_write_at(ConstBytes, std::uint64_t) override { return false; }
-  ConstBytes borrow(std::uint64_t, std::uint64_t) override { return {}; }
-};
+using test::FarMemory;
 
 template <class Wire>
 void append(std::string& to, const Wire& wire) {

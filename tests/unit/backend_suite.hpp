@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <ostream>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -74,5 +75,8 @@ class TemporaryDirectory {
 int error_of(const std::function<void()>& call);
 
 std::vector<std::byte> read_bytes(Backend& backend, std::uint64_t offset, std::uint64_t length);
+
+// Neighbours differ, and so do the bytes of different calls.
+void fill_random(Bytes bytes, std::mt19937_64& random);
 
 }  // namespace r3::test

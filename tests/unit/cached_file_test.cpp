@@ -12,6 +12,7 @@
 #include "tests/unit/backend_suite.hpp"
 #include "tests/unit/cached_disk_double.hpp"
 #include "tests/unit/doubles.hpp"
+#include "tests/unit/test_bytes.hpp"
 
 namespace r3::test {
 namespace {
@@ -22,10 +23,6 @@ constexpr std::uint64_t kSize = kChunks * kChunk - 100;
 const std::array<std::byte, 16> kBoot{std::byte{1}}, kNextBoot{std::byte{2}};
 
 CacheOwner owner() { return {"memory:test", kSize, 0, kChunk}; }
-
-std::vector<std::byte> filled(std::size_t size, unsigned value) {
-  return std::vector<std::byte>(size, static_cast<std::byte>(value));
-}
 
 BackendUnderTest make_on_file(std::uint64_t size, std::uint64_t capacity) {
   struct Kept {

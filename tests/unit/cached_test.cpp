@@ -9,6 +9,7 @@
 
 #include "tests/unit/backend_suite.hpp"
 #include "tests/unit/cached_double.hpp"
+#include "tests/unit/test_bytes.hpp"
 
 namespace r3::test {
 namespace {
@@ -46,10 +47,6 @@ INSTANTIATE_TEST_SUITE_P(
                       return make_cached(size, with(64 * KiB), true);
                     }}),
     case_name);
-
-std::vector<std::byte> filled(std::size_t size, int value) {
-  return std::vector<std::byte>(size, static_cast<std::byte>(value));
-}
 
 std::unique_ptr<MemoryBackend> numbered(std::uint64_t size) {
   auto memory = std::make_unique<MemoryBackend>(size);

@@ -10,20 +10,14 @@
 #include <thread>
 
 #include "libcommon/base/error.hpp"
+#include "tests/unit/backend_suite.hpp"
 
 namespace r3 {
 namespace {
 
-Fd make_memory_file() { return Fd(check(::memfd_create("test", MFD_CLOEXEC), "memfd")); }
+using test::error_of;
 
-int error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const std::system_error& error) {
-    return error.code().value();
-  }
-  return 0;
-}
+Fd make_memory_file() { return Fd(check(::memfd_create("test", MFD_CLOEXEC), "memfd")); }
 
 TEST(Fd, ClosesWhatItOwns) {
   int number = -1;

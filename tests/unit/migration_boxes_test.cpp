@@ -11,6 +11,7 @@
 #include "libcommon/storage/tracked.hpp"
 #include "tests/unit/backend_suite.hpp"
 #include "tests/unit/doubles.hpp"
+#include "tests/unit/test_bytes.hpp"
 
 namespace r3::test {
 namespace {
@@ -54,10 +55,6 @@ INSTANTIATE_TEST_SUITE_P(
                     BackendCase{"lockable", boxed<Lockable>}, BackendCase{"swap", boxed<Swap>},
                     BackendCase{"swapped_all_the_time", swapped_all_the_time, nullptr, 1, kSteps / 5}),
     case_name);
-
-std::vector<std::byte> filled(std::size_t size, int value) {
-  return std::vector<std::byte>(size, static_cast<std::byte>(value));
-}
 
 TEST(Tracked, TellsTheBlocksThatWereWrittenSinceLastTime) {
   MemoryBackend memory(1 * MiB + 100);

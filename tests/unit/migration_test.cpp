@@ -12,6 +12,7 @@
 #include "libcommon/storage/pull_order.hpp"
 #include "tests/unit/backend_suite.hpp"
 #include "tests/unit/r3_host.hpp"
+#include "tests/unit/test_bytes.hpp"
 #include "tools/r3-leech/decision.hpp"
 
 namespace r3::test {
@@ -20,10 +21,6 @@ namespace {
 using namespace std::chrono_literals;
 using wire::Type;
 using State = OwnerRecord::State;
-
-std::vector<std::byte> filled(std::size_t size, int value) {
-  return std::vector<std::byte>(size, static_cast<std::byte>(value));
-}
 
 wire::LeecherId id_of(int n) {
   wire::LeecherId id{};

@@ -92,4 +92,22 @@ void append(std::vector<std::byte>& to, const Struct& value) {
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
 
+inline std::vector<std::byte> simple(std::uint64_t cookie, std::uint32_t error = 0) {
+  std::vector<std::byte> bytes;
+  append(bytes, nbd::SimpleReply{nbd::kSimpleReplyMagic, error, cookie});
+  return bytes;
+}
+
+// A client of such a server. A warning for each lost connection is right, and noise here.
+class NbdClient : public testing::Test {
+ protected:
+  NbdClient() { testing::internal::CaptureStderr(); }
+  ~NbdClient() override { said(); }
+  std::string said() {
+    if (!std::exchange(captured_, false)) return {};
+    return testing::internal::GetCapturedStderr();
+  }
+  bool captured_ = true;
+};
+
 }  // namespace r3::test

@@ -14,14 +14,13 @@
 #include "libcommon/net/nbd_read.hpp"
 #include "libcommon/storage/memory.hpp"
 #include "tests/unit/nbd_wire.hpp"
+#include "tests/unit/test_bytes.hpp"
 
 namespace r3 {
 namespace {
 
 using namespace nbd;
 using namespace test;
-
-ByteString filled(std::size_t size, int value) { return ByteString(size, std::byte(value)); }
 
 // Reads up to `good` work, everything else throws `error`.
 class Failing : public MemoryBackend {

@@ -12,6 +12,7 @@
 #include "tests/unit/backend_suite.hpp"
 #include "tests/unit/doubles.hpp"
 #include "tests/unit/r3_host.hpp"
+#include "tests/unit/test_bytes.hpp"
 
 namespace {
 
@@ -52,13 +53,6 @@ INSTANTIATE_TEST_SUITE_P(
                     BackendCase{"waiting", over_r3<Slow, 1>, nullptr, 1, 300},
                     BackendCase{"three_connections", over_r3<Slow, 3>, nullptr, 1, 300}),
     case_name);
-
-std::vector<std::byte> random_bytes(std::size_t size, unsigned seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::byte> bytes(size);
-  for (auto& b : bytes) b = static_cast<std::byte>(random());
-  return bytes;
-}
 
 TEST(R3Client, ManyThreadsShareOneConnection) {
   MemoryBackend memory(4 * MiB);

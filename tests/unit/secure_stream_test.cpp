@@ -11,6 +11,7 @@
 
 #include "libcommon/base/error.hpp"
 #include "tests/unit/noise_keys.hpp"
+#include "tests/unit/test_bytes.hpp"
 
 namespace {
 
@@ -21,14 +22,8 @@ using r3::SecretKey;
 using r3::SecureStream;
 using r3_test::Keys;
 using r3_test::keys_for;
+using r3::test::random_bytes;
 using Buffer = std::vector<std::byte>;
-
-Buffer random_bytes(std::size_t length, unsigned seed) {
-  std::mt19937_64 random(seed);
-  Buffer bytes(length);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
-  return bytes;
-}
 
 // Two ends over a socket pair; the handshake is run by two threads.
 struct Pair {
