@@ -4,11 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <random>
 #include <thread>
 
 #include "libcommon/storage/memory.hpp"
 #include "tests/unit/r3_host.hpp"
+#include "tests/unit/test_bytes.hpp"
 
 namespace {
 
@@ -18,36 +18,31 @@ using namespace r3::test;
 constexpr std::size_t kLife = 200 * KiB;
 
 // Breaks off after so many bytes, both ways together; what is under way then is lost.
-class Mortal final : public Link {
+class Mortal final : public PassingLink {
  public:
-  explicit Mortal(std::unique_ptr<Link> below) : below_(std::move(below)) {}
+  using PassingLink::PassingLink;
   std::optional<std::size_t> read_some(Bytes into) override {
-    const auto n = below_->read_some(into.first(std::min(into.size(), left())));
+    const auto n = PassingLink::read_some(into.first(std::min(into.size(), left())));
     if (n) age(*n);
     return n;
   }
   std::size_t write_some(std::span<const iovec> parts) override {
     const iovec first{parts.front().iov_base, std::min(parts.front().iov_len, left())};
-    const auto n = below_->write_some({&first, 1});
+    const auto n = PassingLink::write_some({&first, 1});
     age(n);
     return n;
   }
-  void finish() noexcept override { below_->finish(); }
-  int input() const override { return below_->input(); }
-  int output() const override { return below_->output(); }
-  void shut_down() noexcept override { below_->shut_down(); }
 
  private:
   std::size_t left() {
     if (age_ >= kLife) {
-      below_->shut_down();
+      shut_down();
       fail(ECONNRESET, "the end of its life");
     }
     return kLife - age_;
   }
   void age(std::size_t bytes) { age_ += bytes; }
 
-  const std::unique_ptr<Link> below_;
   std::atomic<std::size_t> age_{0};
 };
 
@@ -58,13 +53,6 @@ R3Dial mortal(R3Dial dial, std::atomic<unsigned>& dialled) {
     ++dialled;
     return one;
   };
-}
-
-std::vector<std::byte> random_bytes(std::size_t size, unsigned seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::byte> bytes(size);
-  for (auto& b : bytes) b = static_cast<std::byte>(random());
-  return bytes;
 }
 
 TEST(R3Headway, LongReadsGoOnWhereTheyWere) {

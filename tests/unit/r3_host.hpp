@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // An r3/1 server in this process for tests: each dial is a socket pair with a thread at its other end. It can
-// be killed (all connections break off) and started again.
+// be killed (all connections break off) and started again. And a link to put between, to be derived from.
 #pragma once
 
 #include <memory>
@@ -10,9 +10,27 @@
 #include "libcommon/base/error.hpp"
 #include "libcommon/base/tasks.hpp"
 #include "libcommon/net/r3_client.hpp"
+#include "libcommon/net/r3_link.hpp"
 #include "libcommon/net/r3_server.hpp"
 
 namespace r3::test {
+
+// Passes everything on.
+class PassingLink : public Link {
+ public:
+  explicit PassingLink(std::unique_ptr<Link> below) : below_(std::move(below)) {}
+  std::optional<std::size_t> read_some(Bytes into) override { return below_->read_some(into); }
+  std::size_t write_some(std::span<const iovec> parts) override { return below_->write_some(parts); }
+  bool push() override { return below_->push(); }
+  bool holds_input() const override { return below_->holds_input(); }
+  void finish() noexcept override { below_->finish(); }
+  int input() const override { return below_->input(); }
+  int output() const override { return below_->output(); }
+  void shut_down() noexcept override { below_->shut_down(); }
+
+ private:
+  const std::unique_ptr<Link> below_;
+};
 
 class R3Host {
  public:

@@ -4,7 +4,9 @@
 
 #include <thread>
 
+#include "libcommon/net/r3_frame.hpp"
 #include "libcommon/storage/memory.hpp"
+#include "tests/unit/backend_suite.hpp"
 #include "tests/unit/doubles.hpp"
 #include "tests/unit/r3_host.hpp"
 
@@ -19,16 +21,7 @@ using Clock = std::chrono::steady_clock;
 // Until it is true; the test's own limit ends what never becomes so.
 template <class Condition>
 void eventually(Condition condition) {
-  while (!condition()) std::this_thread::sleep_for(1ms);
-}
-
-int error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const std::system_error& error) {
-    return error.code().value();
-  }
-  return 0;
+  while (!condition()) std::this_thread::yield();
 }
 
 // A server's machine that can be made to hang: connections are taken, and nobody reads them.
@@ -99,37 +92,60 @@ TEST(R3Outage, SeveralConnectionsHaveTheSameOne) {
   EXPECT_LT(Clock::now() - start, 15s) << "of 20 s if each request waited by itself";
 }
 
+// A server whose reads are held back until its client has asked for life so often that its time-out is over.
+class Busy {
+ public:
+  explicit Busy(R3ServerOptions limits = {}) : host_({{"", &memory_}}, limits) { memory_.shut(Call::read); }
+  int error_of_read(Bytes into) {
+    R3ClientOptions options;
+    options.io_timeout = 200ms;
+    R3Client client(watched(), options);
+    std::atomic<bool> over{false};
+    std::jthread opener([&] {
+      eventually([&] { return asked_ > 5 || over; });  // a quarter of the time-out lies between two
+      memory_.open();
+    });
+    const int error = error_of([&] { client.read_at(into, 0); });
+    over = true;
+    return error;
+  }
+
+ private:
+  struct Watched final : PassingLink {
+    Watched(std::unique_ptr<Link> below, std::atomic<unsigned>& count) : PassingLink(std::move(below)), asked(count) {}
+    std::size_t write_some(std::span<const iovec> parts) override {
+      const auto& [bytes, length] = parts.front();
+      if (length == wire::kMaxPrelude && *static_cast<const wire::Type*>(bytes) == wire::Type::ping) ++asked;
+      return PassingLink::write_some(parts);
+    }
+    std::atomic<unsigned>& asked;
+  };
+  R3Dial watched() {
+    return [this, dial = host_.dial()](const Stop& stop, Clock::time_point until) {
+      R3Dialled one = dial(stop, until);
+      one.link = std::make_unique<Watched>(std::move(one.link), asked_);
+      return one;
+    };
+  }
+
+  GatedBackend memory_{std::make_unique<MemoryBackend>(64 * KiB)};
+  R3Host host_;
+  std::atomic<unsigned> asked_{0};
+};
+
 // A server that has much to do is there all the same: it answers when it is asked.
 TEST(R3Outage, ASlowAnswerIsNone) {
-  struct Slow : PassingBackend {
-    using PassingBackend::PassingBackend;
-    void before(Call, std::uint64_t, std::uint64_t) override { std::this_thread::sleep_for(600ms); }
-  };
-  Slow memory(std::make_unique<MemoryBackend>(64 * KiB));
-  R3Host host({{"", &memory}});
-  R3ClientOptions options;
-  options.io_timeout = 200ms;
-  const auto client = host.client(options);
   std::byte one;
-  client->read_at({&one, 1}, 0);
+  EXPECT_EQ(Busy().error_of_read({&one, 1}), 0);
 }
 
 // All credits are used up by requests that wait; the server still answers who asks.
 TEST(R3Outage, UsedUpCreditsAreNoSilence) {
-  struct Slow : PassingBackend {
-    using PassingBackend::PassingBackend;
-    void before(Call, std::uint64_t, std::uint64_t) override { std::this_thread::sleep_for(600ms); }
-  };
-  Slow memory(std::make_unique<MemoryBackend>(64 * KiB));
   R3ServerOptions limits;
   limits.max_requests = 2;
   limits.max_transfer = limits.max_bytes = 4096;
-  R3Host host({{"", &memory}}, limits);
-  R3ClientOptions options;
-  options.io_timeout = 200ms;
-  const auto client = host.client(options);
   std::vector<std::byte> into(16 * KiB);
-  client->read_at(into, 0);
+  EXPECT_EQ(Busy(limits).error_of_read(into), 0);
 }
 
 TEST(R3Outage, IsSaidWhileNobodyAsksForAnything) {

@@ -68,8 +68,7 @@ BackendUnderTest make_for_suite(std::uint64_t size) {
 }
 
 void wait_until_whole(const Mirror& mirror) {
-  while (!mirror.numbers().connected || mirror.numbers().stale > 0)
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (!mirror.numbers().connected || mirror.numbers().stale > 0) std::this_thread::yield();
 }
 
 std::vector<std::byte> page_of(unsigned char fill) { return std::vector<std::byte>(kPage, std::byte{fill}); }
@@ -142,13 +141,14 @@ TEST(Mirror, NoWrongByteWhileTheRemoteComesAndGoes) {
   constexpr unsigned kThreads = 4, kPages = 64, kRounds = 400;
   World world(kThreads * kPages * kPage);
   const auto mirror = make_mirror(world);
-  std::atomic<unsigned> running{kThreads}, wrong{0};
+  std::atomic<unsigned> running{kThreads}, wrong{0}, steps{0};
   std::vector<std::jthread> threads;
   for (unsigned t = 0; t < kThreads; ++t)
     threads.emplace_back([&, t] {
       std::minstd_rand random(t + 1);
       std::vector<unsigned char> holds(kPages, 0);
       for (unsigned n = 0; n < kRounds || world.opened < 4; ++n) {
+        ++steps;
         const unsigned page = static_cast<unsigned>(random() % kPages);
         const std::uint64_t offset = (page * kThreads + t) * kPage;
         if (random() % 2 == 0) {
@@ -161,9 +161,14 @@ TEST(Mirror, NoWrongByteWhileTheRemoteComesAndGoes) {
       --running;
     });
   std::minstd_rand random(7);
+  const auto until = [&](const auto& condition) {
+    while (running > 0 && !condition()) std::this_thread::yield();
+  };
   while (running > 0) {
     world.dead = !world.dead;
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 3000));
+    // Mostly long enough to be noticed, and for a few steps more.
+    if (random() % 4 != 0) until([&] { return mirror->numbers().connected != world.dead; });
+    until([&, end = steps + static_cast<unsigned>(random() % 256)] { return steps >= end; });
   }
   threads.clear();
   world.dead = false;

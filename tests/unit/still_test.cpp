@@ -60,11 +60,17 @@ class Counting {
 
 TEST(WhileStill, EveryThreadStandsAndGoesOnAfterwards) {
   Counting counting;
+  // As many threads that do not stand, on the same processors.
+  std::array<std::atomic<std::uint64_t>, kThreads> ours{};
+  std::array<std::jthread, kThreads> threads;
+  for (std::size_t i = 0; i < kThreads; ++i)
+    threads[i] = std::jthread([&, i](const std::stop_token& stop) { while (!stop.stop_requested()) ++ours[i]; });
   for (int i = 0; i < 10; ++i) {
     Counting::wait_for_all();
-    while_still(counting.process, [] {
+    while_still(counting.process, [&] {
       const auto before = Counting::now();
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      for (auto& count : ours)
+        for (const auto far = count + 1'000'000; count < far;) std::this_thread::yield();
       EXPECT_EQ(before, Counting::now());
     });
   }
