@@ -25,6 +25,7 @@ need() {
 }
 
 need_root() { need root test "$(id -u)" = 0; }
+need_mounts() { need_root && need "/dev/fuse" test -c /dev/fuse; }
 
 # eventually CMD...: tries until CMD succeeds; fails after PATIENCE seconds (10).
 eventually() {
@@ -96,6 +97,27 @@ stop_servers() {
   done
   ((failed == 0)) || cat "$BATS_TEST_TMPDIR"/server-*.err >&2
   return $failed
+}
+
+# unmount_all: takes away what is mounted in the test's directory; fails if something was.
+unmount_all() {
+  local path failed=0
+  for path in $(awk -v dir="$BATS_TEST_TMPDIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac); do
+    echo "left mounted: $path" >&2
+    umount -l "$path"
+    failed=1
+  done
+  return $failed
+}
+
+# refuses STATUS WORDS TOOL ARGS...: it ends with STATUS, one line on stderr has WORDS, and stdout is empty.
+refuses() {
+  local status_wanted=$1 words=$2 tool=$3
+  shift 3
+  run --separate-stderr "-$status_wanted" timeout 20 "$BIN/$tool" "$@"
+  [ -z "$output" ]
+  # shellcheck disable=SC2154 # run sets it
+  [[ $stderr == "$tool: "*"$words"* ]] || { echo "said: $stderr" >&2; return 1; }
 }
 
 teardown() { stop_servers; }

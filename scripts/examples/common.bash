@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What the examples share: servers that are waited for, a link that counts and delays, an orderly end. An
-# example sources this and then is in a folder of its own, $dir, with the tools in its PATH.
+# What the examples and the demo share: servers that are waited for, a link that counts and delays, an orderly
+# end. Who sources this then is in a folder of its own, $dir, with the tools in its PATH.
 # shellcheck shell=bash
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -22,7 +22,7 @@ wants() { # COMMAND...: what the example cannot do without is said before it beg
 }
 wants_root() { [[ $(id -u) == 0 ]] || die "needs root: $*"; }
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/r3example.XXXXXX")
+dir=$(realpath "$(mktemp -d "${TMPDIR:-/tmp}/r3${0##*/}.XXXXXX")")
 cd "$dir"
 pids=() mounted=()
 
@@ -39,14 +39,21 @@ stop() { # PID: an ordered end; killed only if it does not come
 # In one command with wait, so that the shell says nothing of it.
 stop_now() { { kill -KILL "$1"; wait "$1"; } 2>/dev/null || true; } # PID: as a crash would
 
+stop_all() { # the last that was started first
+  local i
+  for ((i = ${#mounted[@]} - 1; i >= 0; i--)); do umount "${mounted[i]}" 2>/dev/null || umount -l "${mounted[i]}" 2>/dev/null || true; done
+  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do stop "${pids[i]}"; done
+  mounted=() pids=()
+}
+
 at_end() { :; } # an example may have more to tidy up
 clean_up() {
-  local status=$? i
+  local status=$?
   trap '' INT TERM HUP
   at_end || status=1
-  for ((i = ${#mounted[@]} - 1; i >= 0; i--)); do umount "${mounted[i]}" 2>/dev/null || true; done
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do stop "${pids[i]}"; done
+  stop_all
   cd /
+  # A mount that is still there must not have its contents removed.
   rm -rf --one-file-system "$dir" || status=1
   exit "$status"
 }

@@ -2,13 +2,7 @@
 # r3-mount from outside: what it refuses, and how. No mount is made here.
 load ../helper
 
-mount_fails() { # STATUS WORDS ARGS...: ends with STATUS, one line on stderr that has WORDS, stdout empty
-  local status_wanted=$1 words=$2
-  shift 2
-  run --separate-stderr "-$status_wanted" "$BIN/r3-mount" "$@"
-  [ -z "$output" ]
-  [[ $stderr == "r3-mount: "*"$words"* ]] || { echo "said: $stderr" >&2; return 1; }
-}
+mount_fails() { refuses "$1" "$2" r3-mount "${@:3}"; } # STATUS WORDS ARGS...
 
 setup() { cd "$BATS_TEST_TMPDIR"; }
 

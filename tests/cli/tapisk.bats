@@ -2,13 +2,7 @@
 # tapisk from outside: what it refuses, and how; what it does with a tape and without a mount.
 load ../helper
 
-tapisk_fails() { # STATUS WORDS ARGS...: ends with STATUS, one line on stderr that has WORDS, stdout empty
-  local status_wanted=$1 words=$2
-  shift 2
-  run --separate-stderr "-$status_wanted" timeout 20 "$BIN/tapisk" "$@"
-  [ -z "$output" ]
-  [[ $stderr == "tapisk: "*"$words"* ]] || { echo "said: $stderr" >&2; return 1; }
-}
+tapisk_fails() { refuses "$1" "$2" tapisk "${@:3}"; } # STATUS WORDS ARGS...
 
 setup() { cd "$BATS_TEST_TMPDIR"; }
 

@@ -9,8 +9,10 @@ setup() {
 }
 
 teardown() {
-  stop_servers
-  if mountpoint -q "$BATS_TEST_TMPDIR/small"; then umount "$BATS_TEST_TMPDIR/small"; fi
+  local status=0
+  stop_servers || status=1
+  unmount_all || true
+  return $status
 }
 
 nbdsh_does() { /usr/bin/python3 -m nbd -u "$uri" -c "$1"; }

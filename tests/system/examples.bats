@@ -18,8 +18,7 @@ setup_file() {
 teardown_file() { ! kill "$(cat "$OUT/pid")" 2>/dev/null || true; }
 
 setup() {
-  need_root
-  need /dev/fuse test -c /dev/fuse
+  need_mounts
 }
 
 example() {

@@ -4,8 +4,7 @@
 load ../helper
 
 setup() {
-  need_root
-  need /dev/fuse test -c /dev/fuse
+  need_mounts
   need sqlite3 command -v sqlite3
   cd "$BATS_TEST_TMPDIR"
   sqlite3 db "create table t(a integer primary key, b text); create index i on t(b);

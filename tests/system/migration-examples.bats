@@ -7,8 +7,7 @@ load ../helper
 load migration
 
 setup() {
-  need_root
-  need fuse test -e /dev/fuse
+  need_mounts
   need "network namespaces" unshare --net true
   cd "$BATS_TEST_TMPDIR"
   "$BIN/r3-key" psk -o psk

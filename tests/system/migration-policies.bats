@@ -5,21 +5,6 @@
 load ../helper
 load migration
 
-setup() {
-  need_root
-  need fuse test -e /dev/fuse
-  cd "$BATS_TEST_TMPDIR"
-}
-
-teardown() {
-  local status=0
-  stop_servers || status=$?
-  [[ -n $BATS_TEST_COMPLETED ]] || tail -n 20 leech.err leech.events seed.events >&2 || true
-  # What the tests killed left mounted.
-  for path in a b c small; do umount -l "$path" 2>/dev/null || true; done
-  return "$status"
-}
-
 pulled() { [[ $("$BIN/r3-leech" --ask status "unix:$1" 2>/dev/null) == *'"percent":100'* ]]; }
 
 # writer: an application that writes the first MiB of a all the time, until a file end is there.
@@ -176,7 +161,7 @@ APP
 @test "migration: two finalize at once, one gets it" {
   head -c 8M /dev/urandom >a.img
   truncate -s 8M b.img c.img
-  seed --on-suspend 'sleep 0.3' a.img a
+  seed --on-suspend 'until [ -e both ]; do sleep 0.01; done' a.img a
   "$BIN/r3-leech" --finalize ask --control unix:other.ctl --events-fd 8 "$(region s)" c.img c \
     8>>other.events 2>other.err >other.out 3>&- &
   local other=$!
@@ -185,6 +170,9 @@ APP
   eventually all_is_here
   "$BIN/r3-leech" --ask finalize unix:leech.ctl & "$BIN/r3-leech" --ask finalize unix:other.ctl
   wait "$!"
+  eventually event leech.events finalizing
+  eventually event other.events finalizing
+  touch both
   PATIENCE=20 eventually gone "$seeder"
   forget_server "$seeder"
   eventually grep -q '"complete"' leech.events other.events

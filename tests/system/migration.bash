@@ -1,5 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-# What the tests of r3-seed and r3-leech have in common (load migration).
+# What the tests of r3-seed and r3-leech have in common (load migration, after helper).
+
+setup() {
+  need_mounts
+  cd "$BATS_TEST_TMPDIR" || return
+}
+
+teardown() {
+  local status=0
+  stop_servers || status=$?
+  [[ -n $BATS_TEST_COMPLETED ]] || tail -n 20 leech.err leech.events seed.events >&2 || true
+  unmount_all || true # what was killed left them
+  return "$status"
+}
 
 region() { echo "r3+unix:///?socket=$BATS_TEST_TMPDIR/$1"; }
 event() { grep -q "\"event\":\"$2\"" "$1"; }
@@ -22,7 +35,7 @@ leech() {
 
 # complete: the leecher has all, and the seeder is gone.
 complete() {
-  PATIENCE=30 eventually event leech.events complete
+  PATIENCE=60 eventually event leech.events complete
   eventually gone "$seeder"
   forget_server "$seeder"
 }

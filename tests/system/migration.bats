@@ -4,21 +4,13 @@
 load ../helper
 load migration
 
-setup() {
-  need_root
-  need fuse test -e /dev/fuse
-  cd "$BATS_TEST_TMPDIR"
-}
-
 @test "migration: a region moves, bytes and all, and the seeder ends" {
   head -c 16M /dev/urandom >a.img
   truncate -s 16M b.img
   seed --on-suspend 'echo suspended >>hooks' --on-stop 'echo stopped >>hooks' a.img a
   printf 'last words' | dd of=a bs=1 seek=5000000 conv=notrunc status=none
   leech "$(region s)" b.img b --on-resume 'echo resumed >>hooks'
-  eventually event leech.events complete
-  eventually gone "$seeder"
-  forget_server "$seeder"
+  complete
   [ "$(head -c 5000010 b | tail -c 10)" = 'last words' ]
   cmp a.img b
   [ "$(cat hooks)" = $'suspended\nresumed\nstopped' ]
@@ -52,9 +44,7 @@ APP
   disown
   eventually test -s log
   leech --max-downtime 1s --max-time 5s "$(region s)" b.img b
-  PATIENCE=60 eventually event leech.events complete
-  eventually gone "$seeder"
-  forget_server "$seeder"
+  complete
   python3 - <<'CHECK'
 last = {}
 for line in open("log"):
@@ -86,9 +76,7 @@ open("stopped", "w")
 APP
   eventually test -e begun
   leech --max-time 3s "$(region s)" b.img b
-  PATIENCE=60 eventually event leech.events complete
-  eventually gone "$seeder"
-  forget_server "$seeder"
+  complete
   [ "$(od -An -tu8 -N8 b | tr -d ' ')" = "$(cat count)" ]
   cmp a.img b
 }
@@ -134,9 +122,7 @@ APP
   touch hang
   eventually grep -q 'did not end within 200 ms' "$server_err"
   touch fine
-  eventually event leech.events complete
-  eventually gone "$seeder"
-  forget_server "$seeder"
+  complete
 }
 
 @test "migration: a lease that runs out gives the region back" {
@@ -162,9 +148,7 @@ APP
   printf different | dd of=b.img bs=1 seek=3000000 conv=notrunc status=none
   seed a.img a
   leech "$(region s)" b.img b
-  eventually event leech.events complete
-  eventually gone "$seeder"
-  forget_server "$seeder"
+  complete
   [[ $(status_of r3-leech leech.ctl) =~ \"spared\":([0-9]+) ]]
   ((BASH_REMATCH[1] > 14000000 && BASH_REMATCH[1] < 16777216))
   cmp a.img b
@@ -180,9 +164,7 @@ APP
   leech --finalize ask "$(region s)" b.img b
   eventually all_is_here
   "$BIN/r3-leech" --ask finalize unix:leech.ctl
-  eventually event leech.events complete
-  eventually gone "$seeder"
-  forget_server "$seeder"
+  complete
   cmp a.img b
   eventually gone "$other"
   grep -q 'given to another leecher' other.err

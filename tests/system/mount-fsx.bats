@@ -3,8 +3,7 @@
 load ../helper
 
 setup() {
-  need "/dev/fuse" test -c /dev/fuse
-  need_root
+  need_mounts
   cd "$BATS_TEST_TMPDIR"
   size=3000320 # no whole number of pages or chunks, but of sectors
   head -c $size /dev/urandom >below

@@ -6,8 +6,7 @@
 load ../helper
 
 setup() {
-  need_root
-  need /dev/fuse test -c /dev/fuse
+  need_mounts
   need sqlite3 command -v sqlite3
   need nbdcopy command -v nbdcopy
   losetup -f >/dev/null || true # makes a device if all are taken

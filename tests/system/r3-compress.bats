@@ -6,8 +6,7 @@ load ../helper
 teardown() { stop_servers; }
 
 setup() {
-  need_root
-  need "/dev/fuse" test -c /dev/fuse
+  need_mounts
   cd "$BATS_TEST_TMPDIR" || return
   # 8 MiB of text, of which zstd leaves a fraction.
   find /usr/include -name '*.h' -print0 | sort -z | xargs -0 cat 2>/dev/null | head -c 8M >text

@@ -11,8 +11,7 @@ setup() {
 
 # mounted REGION: reads the region, writes to it, and sees both in the image.
 mounted() {
-  need_root
-  need "/dev/fuse" test -c /dev/fuse
+  need_mounts
   : >file
   start_server r3-mount --direct "$1" file
   cmp file copy
@@ -41,8 +40,7 @@ mounted() {
 
 @test "r3-mount: r3+fd" {
   need "python3" command -v python3
-  need_root
-  need "/dev/fuse" test -c /dev/fuse
+  need_mounts
   : >file
   cat >pass.py <<'EOF'
 import os, socket, subprocess, sys
@@ -79,8 +77,7 @@ EOF
 
 # The tool's own threads are counted by the events; one outage, however many requests there were.
 @test "a server that hangs: one outage, said with its address, and the end that the user chose" {
-  need_root
-  need "/dev/fuse" test -c /dev/fuse
+  need_mounts
   start_server ram-ul -l "unix:$PWD/s" 4M
   server=$server_pid
   start_server r3-mount --direct --io-timeout 1s --events-fd 7 "r3+unix:///?socket=$PWD/s" disk 7>events

@@ -5,8 +5,7 @@
 load ../helper
 
 setup() {
-  need "/dev/fuse" test -c /dev/fuse
-  need_root
+  need_mounts
   cd "$BATS_TEST_TMPDIR"
   head -c 8M /dev/urandom >image
   cp image first
@@ -14,10 +13,7 @@ setup() {
 
 teardown() {
   stop_servers || true
-  local path
-  for path in $(awk -v dir="$BATS_TEST_TMPDIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac); do
-    umount -l "$path"
-  done
+  unmount_all || true
 }
 
 region() { echo "r3+unix:///?socket=$PWD/s"; }

@@ -4,22 +4,17 @@
 load ../helper
 
 setup() {
-  need "/dev/fuse" test -c /dev/fuse
-  need_root
+  need_mounts
   cd "$BATS_TEST_TMPDIR"
 }
 
 # Whatever a failed test leaves behind is taken away; a mount that is left by a test that passed fails it.
 teardown() {
-  local status=0 path
+  local status=0
   abort_connection
   stop_servers || status=1
   stop_nbd
-  for path in $(awk -v dir="$BATS_TEST_TMPDIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac); do
-    echo "left mounted: $path" >&2
-    umount -l "$path"
-    status=1
-  done
+  unmount_all || status=1
   return $status
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Real servers for tests of region helpers: each is started in the test's own directory, on a socket file or a
-# free port of 127.0.0.1; stop_peers ends them all, which teardown has to call.
+# free port of 127.0.0.1. teardown ends them all, and first what the test has started in front of them.
 
 peers=()
 
@@ -8,6 +8,13 @@ stop_peers() {
   local pid
   for pid in "${peers[@]}"; do kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; done
   peers=()
+}
+
+teardown() {
+  local status=0
+  stop_servers || status=$?
+  stop_peers
+  return "$status"
 }
 
 # forget_peer PID: kills one of them now.
@@ -350,6 +357,16 @@ read_again() {
   nbdcopy "nbd+unix:///?socket=$PWD/n" back
   cmp -n 3000001 data back
   stop_server
+}
+
+# with_a_hole REGION: 16 KiB that hold `data`, but for the third 4 KiB, which are missing; then it is given all of `data`.
+with_a_hole() {
+  start_server nbd-serve -l "unix:$PWD/n" "$1"
+  nbdcopy "nbd+unix:///?socket=$PWD/n" back
+  cmp <(head -c 8192 data) <(head -c 8192 back)
+  cmp -n 4096 <(tail -c +8193 back) /dev/zero
+  cmp <(tail -c 4096 data) <(tail -c 4096 back)
+  nbdcopy --flush data "nbd+unix:///?socket=$PWD/n"
 }
 
 fails() { # STATUS TEXT REGION: nbd-serve cannot open the region, and says so

@@ -4,18 +4,14 @@
 load ../helper
 
 setup() {
-  need "/dev/fuse" test -c /dev/fuse
-  need_root
+  need_mounts
   cd "$BATS_TEST_TMPDIR"
 }
 
 teardown() {
   ! mountpoint -q mnt || umount mnt
   stop_servers || true
-  local path
-  for path in $(awk -v dir="$BATS_TEST_TMPDIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | tac); do
-    umount -l "$path"
-  done
+  unmount_all || true
 }
 
 tape() { start_server tapisk --control "unix:$PWD/ctl" "$@" && tapisk=$server_pid; }

@@ -32,8 +32,9 @@ struct Fault {
 
 class FaultyTape final : public Tape {
  public:
-  FaultyTape(std::unique_ptr<Tape> below, Fault& fault) : below_(std::move(below)), fault_(fault) {}
-  const std::string& name() const override { return below_->name(); }
+  FaultyTape(std::unique_ptr<Tape> below, Fault& fault) : Tape(below->name()), below_(std::move(below)), fault_(fault) {
+    block_ = below_->block();
+  }
   bool read_only() const override { return below_->read_only(); }
   Got read(Bytes into) override {
     return with([&] { return below_->read(into); });
@@ -50,8 +51,10 @@ class FaultyTape final : public Tape {
   std::uint64_t seek_end() override {
     return with([&] { return below_->seek_end(); });
   }
-  std::uint32_t block() const override { return below_->block(); }
-  void set_block(std::uint32_t size) override { below_->set_block(size); }
+  void set_block(std::uint32_t size) override {
+    below_->set_block(size);
+    Tape::set_block(size);
+  }
 
  private:
   template <class Action>
@@ -69,8 +72,9 @@ class FaultyTape final : public Tape {
 // A drive that counts only so far.
 class ShortTape final : public Tape {
  public:
-  explicit ShortTape(std::unique_ptr<Tape> below) : below_(std::move(below)) {}
-  const std::string& name() const override { return below_->name(); }
+  explicit ShortTape(std::unique_ptr<Tape> below) : Tape(below->name()), below_(std::move(below)) {
+    block_ = below_->block();
+  }
   bool read_only() const override { return false; }
   Got read(Bytes into) override { return below_->read(into); }
   void write(ConstBytes bytes) override { below_->write(bytes); }
@@ -81,8 +85,10 @@ class ShortTape final : public Tape {
   }
   std::uint64_t furthest() const override { return 12; }
   std::uint64_t seek_end() override { return below_->seek_end(); }
-  std::uint32_t block() const override { return below_->block(); }
-  void set_block(std::uint32_t size) override { below_->set_block(size); }
+  void set_block(std::uint32_t size) override {
+    below_->set_block(size);
+    Tape::set_block(size);
+  }
 
  private:
   std::unique_ptr<Tape> below_;

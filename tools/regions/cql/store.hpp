@@ -40,7 +40,6 @@ class CqlStore final : public ObjectStore {
   void get(std::span<Get> parts) override;
   void put(std::span<const Put> parts) override;
   void remove(std::span<const std::uint64_t> indices) override;
-  void flush() override {}
   std::optional<std::string> get_label() override;
   bool make_label(const std::string& text) override;
   void set_chunk(std::uint64_t chunk) override { chunk_ = chunk; }

@@ -34,7 +34,6 @@ class RadosStore final : public ObjectStore {
   void get(std::span<Get> parts) override;
   void put(std::span<const Put> parts) override;
   void remove(std::span<const std::uint64_t> indices) override;
-  void flush() override {}
   std::optional<std::string> get_label() override;
   bool make_label(const std::string& text) override;
   // What is under way inside of librados cannot be taken back: the process ends.

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "libcommon/base/bytes.hpp"
 
@@ -22,8 +23,9 @@ class Tape {
     std::size_t length = 0;  // of a record; with fixed blocks: of as many as there were, and fit
   };
 
+  explicit Tape(std::string name) : name_(std::move(name)) {}
   virtual ~Tape() = default;
-  virtual const std::string& name() const = 0;
+  const std::string& name() const { return name_; }
   virtual bool read_only() const = 0;
 
   // Goes past what it met, but for the end. ENOMEM: the record is longer than `into`.
@@ -39,11 +41,17 @@ class Tape {
   virtual std::uint64_t seek_end() = 0;
 
   // The size of all blocks in bytes; 0: each record is as long as it was written.
-  virtual std::uint32_t block() const = 0;
-  virtual void set_block(std::uint32_t size) = 0;
+  std::uint32_t block() const { return block_; }
+  virtual void set_block(std::uint32_t size) { block_ = size; }
 
   // Waits that this side makes end with ESHUTDOWN; what the drive does goes on. Any thread.
   virtual void abandon() noexcept {}
+
+ protected:
+  std::uint32_t block_ = 0;
+
+ private:
+  const std::string name_;
 };
 
 }  // namespace r3

@@ -35,14 +35,14 @@ bool is_tape_drive(const std::string& path) {
 }
 
 TapeDrive::TapeDrive(const std::string& path, bool read_only)
-    : path_(path), read_only_(read_only), drive_(open_drive(path, read_only)) {
+    : Tape(path), read_only_(read_only), drive_(open_drive(path, read_only)) {
   mtget about{};
   if (::ioctl(drive_.get(), MTIOCGET, &about) != 0) {
-    if (errno == ENOTTY || errno == EINVAL) fail(ENOTTY, path_ + " is no tape drive");
-    fail(errno, path_);
+    if (errno == ENOTTY || errno == EINVAL) fail(ENOTTY, name() + " is no tape drive");
+    fail(errno, name());
   }
   if (!read_only && GMT_WR_PROT(about.mt_gstat))
-    fail(EROFS, path_ + ": the tape is write-protected (--read-only uses it so)");
+    fail(EROFS, name() + ": the tape is write-protected (--read-only uses it so)");
   block_ = static_cast<std::uint32_t>(about.mt_dsreg & 0xffffff);
 }
 
@@ -61,7 +61,7 @@ void TapeDrive::refuse(int error, const std::string& what) {
     }
     if ((about.mt_gstat & kCleaning) != 0) why += " (the drive asks to be cleaned)";
   }
-  fail(error, path_ + ": " + what + why);
+  fail(error, name() + ": " + what + why);
 }
 
 void TapeDrive::operate(short operation, std::uint64_t count, const char* what) {
@@ -112,7 +112,7 @@ void TapeDrive::write_filemark() { operate(MTWEOF, 1, "MTWEOF"); }
 
 void TapeDrive::seek(std::uint64_t position) {
   if (position > furthest())
-    fail(EOVERFLOW, path_ + ": MTSEEK to " + std::to_string(position));
+    fail(EOVERFLOW, name() + ": MTSEEK to " + std::to_string(position));
   operate(MTSEEK, position, "MTSEEK");
   at_ = position;
 }

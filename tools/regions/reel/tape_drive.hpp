@@ -16,7 +16,6 @@ class TapeDrive final : public Tape {
   // EROFS: its tape is write-protected, and `read_only` was not asked for. EBUSY: somebody else uses it.
   TapeDrive(const std::string& path, bool read_only);
 
-  const std::string& name() const override { return path_; }
   bool read_only() const override { return read_only_; }
   Got read(Bytes into) override;
   void write(ConstBytes bytes) override;
@@ -25,7 +24,6 @@ class TapeDrive final : public Tape {
   void seek(std::uint64_t position) override;
   std::uint64_t furthest() const override { return ~std::uint32_t{0}; }
   std::uint64_t seek_end() override;
-  std::uint32_t block() const override { return block_; }
   void set_block(std::uint32_t size) override;
 
  private:
@@ -33,10 +31,8 @@ class TapeDrive final : public Tape {
   void operate(short operation, std::uint64_t count, const char* what);
   [[noreturn]] void refuse(int error, const std::string& what);
 
-  const std::string path_;
   const bool read_only_;
   Fd drive_;
-  std::uint32_t block_ = 0;
   std::optional<std::uint64_t> at_;  // where it is, if that is known without asking
 };
 

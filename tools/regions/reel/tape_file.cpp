@@ -27,19 +27,19 @@ std::uint64_t on_file(std::uint32_t length) { return 2 * kWord + round_up(length
 }  // namespace
 
 TapeFile::TapeFile(const std::string& path, const TapeFileOptions& options)
-    : path_(path), options_(options),
+    : Tape(path), options_(options),
       file_(open_file(path, (options.read_only ? O_RDONLY : O_RDWR) | (options.create ? O_CREAT : 0))) {
   struct stat about {};
-  check(::fstat(file_.get(), &about), path_);
-  if (!S_ISREG(about.st_mode)) fail(EINVAL, path_ + " is no regular file");
+  check(::fstat(file_.get(), &about), name());
+  if (!S_ISREG(about.st_mode)) fail(EINVAL, name() + " is no regular file");
   if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
-    fail(errno == EWOULDBLOCK ? EBUSY : errno, path_ + ": another process uses this tape");
+    fail(errno == EWOULDBLOCK ? EBUSY : errno, name() + ": another process uses this tape");
   find_records();
 }
 
 void TapeFile::find_records() {
   struct stat about {};
-  check(::fstat(file_.get(), &about), path_);
+  check(::fstat(file_.get(), &about), name());
   const auto size = static_cast<std::uint64_t>(about.st_size);
   std::uint64_t marks = 0;
   while (end_ + kWord <= size) {
@@ -66,7 +66,7 @@ void TapeFile::find_records() {
 
 std::uint32_t TapeFile::length_at(std::uint64_t offset) {
   std::array<std::byte, kWord> word{};
-  if (pread_full(file_.get(), word, offset, path_) < word.size()) fail(EIO, path_ + " became shorter");
+  if (pread_full(file_.get(), word, offset, name()) < word.size()) fail(EIO, name() + " became shorter");
   return load_le<std::uint32_t>(word.data());
 }
 
@@ -89,21 +89,21 @@ Tape::Got TapeFile::read_one(Bytes into) {
   const std::uint32_t word = length_at(offset), length = word & kLengthBits;
   ++at_;
   if (word == 0) return {Met::filemark, 0};
-  const auto where = [&] { return path_ + ": the record at " + std::to_string(at_ - 1); };
+  const auto where = [&] { return name() + ": the record at " + std::to_string(at_ - 1); };
   if ((word & kBad) != 0) fail(EIO, where() + " is bad");
   if (length > into.size()) fail(ENOMEM, where() + " is longer than what is read");
   if (block_ != 0 && length != block_) fail(EIO, where() + " is no block of " + std::to_string(block_) + " bytes");
-  if (pread_full(file_.get(), into.first(length), offset + kWord, path_) < length)
-    fail(EIO, path_ + " became shorter");
+  if (pread_full(file_.get(), into.first(length), offset + kWord, name()) < length)
+    fail(EIO, name() + " became shorter");
   return {Met::record, length};
 }
 
 void TapeFile::write(ConstBytes bytes) {
-  if (options_.read_only) fail(EROFS, path_ + " is write-protected");
-  if (block_ != 0 && bytes.size() % block_ != 0) fail(EINVAL, path_ + ": no multiple of the block size");
+  if (options_.read_only) fail(EROFS, name() + " is write-protected");
+  if (block_ != 0 && bytes.size() % block_ != 0) fail(EINVAL, name() + ": no multiple of the block size");
   cut();
   if (options_.capacity != 0 && written_ + bytes.size() > options_.capacity)
-    fail(ENOSPC, path_ + ": the end of the tape");
+    fail(ENOSPC, name() + ": the end of the tape");
   stream(bytes.size());
   const std::size_t part = block_ == 0 ? bytes.size() : block_;
   for (std::size_t i = 0; i < bytes.size(); i += part) write_one(bytes.subspan(i, part));
@@ -111,7 +111,7 @@ void TapeFile::write(ConstBytes bytes) {
 
 void TapeFile::write_one(ConstBytes bytes) {
   const auto length = static_cast<std::uint32_t>(bytes.size());
-  if (length == 0 || length > kLengthBits) fail(EINVAL, path_ + ": a record of " + std::to_string(length) + " bytes");
+  if (length == 0 || length > kLengthBits) fail(EINVAL, name() + ": a record of " + std::to_string(length) + " bytes");
   std::array<std::byte, kWord> head;
   std::array<std::byte, 1 + kWord> tail{};  // the first byte makes it even
   store_le(head.data(), length);
@@ -132,22 +132,22 @@ void TapeFile::write_parts(ConstBytes head, ConstBytes bytes, ConstBytes after) 
   const iovec parts[] = {part(head), part(bytes), part(after)};
   const auto written = ::pwritev(file_.get(), parts, 3, static_cast<off_t>(end_));
   if (written >= 0 && static_cast<std::size_t>(written) == head.size() + bytes.size() + after.size()) return;
-  pwrite_full(file_.get(), head, end_, path_);
-  pwrite_full(file_.get(), bytes, end_ + head.size(), path_);
-  pwrite_full(file_.get(), after, end_ + head.size() + bytes.size(), path_);
+  pwrite_full(file_.get(), head, end_, name());
+  pwrite_full(file_.get(), bytes, end_ + head.size(), name());
+  pwrite_full(file_.get(), after, end_ + head.size() + bytes.size(), name());
 }
 
 void TapeFile::write_filemark() {
-  if (options_.read_only) fail(EROFS, path_ + " is write-protected");
+  if (options_.read_only) fail(EROFS, name() + " is write-protected");
   cut();
   const std::array<std::byte, kWord> mark{};
   torn_ = true;
-  pwrite_full(file_.get(), mark, end_, path_);
+  pwrite_full(file_.get(), mark, end_, name());
   torn_ = false;
   offsets_.push_back(end_);
   end_ += kWord;
   ++at_;
-  check(::fdatasync(file_.get()), path_);
+  check(::fdatasync(file_.get()), name());
   wait_until(streamed_);
 }
 
@@ -158,12 +158,12 @@ void TapeFile::cut() {
   end_ = offset_of(at_);
   offsets_.resize(at_);
   torn_ = true;
-  check(::ftruncate(file_.get(), static_cast<off_t>(end_)), path_);
+  check(::ftruncate(file_.get(), static_cast<off_t>(end_)), name());
   torn_ = false;
 }
 
 void TapeFile::seek(std::uint64_t position) {
-  if (position > offsets_.size()) fail(EIO, path_ + ": seek to " + std::to_string(position) + ", past the end");
+  if (position > offsets_.size()) fail(EIO, name() + ": seek to " + std::to_string(position) + ", past the end");
   const auto from = offset_of(at_), to = offset_of(position);
   const auto length = options_.capacity != 0 ? options_.capacity : std::max<std::uint64_t>(end_, 1);
   const auto share = static_cast<double>(from < to ? to - from : from - to) / static_cast<double>(length);
@@ -188,7 +188,7 @@ void TapeFile::stream(std::uint64_t bytes) {
 
 void TapeFile::wait_until(Clock::time_point when) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(when - Clock::now());
-  if (left.count() > 0 && halted_.wait_for(left)) fail(ESHUTDOWN, path_);
+  if (left.count() > 0 && halted_.wait_for(left)) fail(ESHUTDOWN, name());
 }
 
 }  // namespace r3

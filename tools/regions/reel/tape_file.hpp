@@ -27,15 +27,12 @@ class TapeFile final : public Tape {
   // EBUSY if another process has it open, ENOENT if it is not there.
   TapeFile(const std::string& path, const TapeFileOptions& options);
 
-  const std::string& name() const override { return path_; }
   bool read_only() const override { return options_.read_only; }
   Got read(Bytes into) override;
   void write(ConstBytes bytes) override;
   void write_filemark() override;
   void seek(std::uint64_t position) override;
   std::uint64_t seek_end() override;
-  std::uint32_t block() const override { return block_; }
-  void set_block(std::uint32_t size) override { block_ = size; }
   void abandon() noexcept override { halted_.request(); }
 
  private:
@@ -51,13 +48,11 @@ class TapeFile final : public Tape {
   void stream(std::uint64_t bytes);
   void wait_until(Clock::time_point when);
 
-  const std::string path_;
   const TapeFileOptions options_;
   Fd file_;
   std::vector<std::uint64_t> offsets_;  // of each record and filemark in the file
   std::uint64_t end_ = 0;               // in the file, of the last of them
   std::uint64_t at_ = 0;                // position
-  std::uint32_t block_ = 0;
   std::uint64_t written_ = 0;           // bytes of records
   bool torn_ = false;                   // the file goes on after end_
   Clock::time_point streamed_{};        // until when the medium moves for what was read or written

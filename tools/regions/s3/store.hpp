@@ -42,7 +42,6 @@ class S3Store final : public ObjectStore {
   void get(std::span<Get> parts) override;
   void put(std::span<const Put> parts) override;
   void remove(std::span<const std::uint64_t> indices) override;
-  void flush() override {}
   std::optional<std::string> get_label() override;
   bool make_label(const std::string& text) override;
   void abandon() noexcept override { web_.abandon(); }
