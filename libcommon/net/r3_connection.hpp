@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "libcommon/base/tasks.hpp"
-#include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/r3_frame_reader.hpp"
 #include "libcommon/net/r3_out.hpp"
 #include "libcommon/net/r3_payload.hpp"
 #include "libcommon/net/r3_server.hpp"

@@ -43,51 +43,7 @@ int R3Slot::longest_silence() const {
 void R3Slot::raise(int error) const { fail(error, session_.options().server); }
 
 void R3Slot::start(R3Call& call, bool more) {
-  {
-    Lock lock(mutex_);
-    call.slot = this;
-    call.done = false;
-    call.error = 0;
-    call.got = 0;
-    call.sent_on = 0;
-    call.started = Clock::now();
-    const auto bytes = credit_bytes(call.request);
-    const Welcome& limits = session_.welcome();
-    if (calls_.empty()) {
-      calls_.resize(std::min<std::uint32_t>(limits.max_requests, kMostCalls));
-      for (std::uint32_t i = 0; i < calls_.size(); ++i) free_.push_back(i);
-    }
-    // What is in the background leaves a part of the credits to what is not.
-    const bool background = (call.request.flags & kBackground) != 0;
-    const std::size_t reserved = background ? calls_.size() / 4 : 0;
-    const std::uint64_t most = background ? limits.max_bytes / 4 * 3 : limits.max_bytes;
-    const auto has_credit = [&] {
-      return free_.size() > reserved && (bytes_ == 0 || bytes_ + bytes <= most);
-    };
-    if (!has_credit()) {
-      lock.unlock();
-      send_corked();
-      lock.lock();
-      std::condition_variable mine;
-      starving_.push_back(&mine);
-      try {
-        drive(lock, mine, has_credit);
-      } catch (...) {
-        std::erase(starving_, &mine);
-        if (!leader_) promote();
-        throw;
-      }
-      std::erase(starving_, &mine);
-      call.started = Clock::now();
-    }
-    const std::uint32_t place = free_.back();
-    free_.pop_back();
-    calls_[place] = &call;
-    call.request.id = std::uint64_t{++serial_} << 32 | place;
-    bytes_ += bytes;
-    ++in_flight_;
-    session_.outage().begin_wait(call.started);
-  }
+  take_place(call);
   std::lock_guard sending(sending_);
   {
     // Without a connection, whoever waits first dials and sends; a new one may have done so by now.
@@ -100,6 +56,55 @@ void R3Slot::start(R3Call& call, bool more) {
   } catch (const std::system_error&) {
     break_off();
   }
+}
+
+void R3Slot::take_place(R3Call& call) {
+  Lock lock(mutex_);
+  call.slot = this;
+  call.done = false;
+  call.error = 0;
+  call.got = 0;
+  call.sent_on = 0;
+  call.started = Clock::now();
+  if (calls_.empty()) {
+    calls_.resize(std::min<std::uint32_t>(session_.welcome().max_requests, kMostCalls));
+    for (std::uint32_t i = 0; i < calls_.size(); ++i) free_.push_back(i);
+  }
+  const auto bytes = credit_bytes(call.request);
+  wait_for_credit(lock, call, bytes);
+  const std::uint32_t place = free_.back();
+  free_.pop_back();
+  calls_[place] = &call;
+  call.request.id = std::uint64_t{++serial_} << 32 | place;
+  bytes_ += bytes;
+  ++in_flight_;
+  session_.outage().begin_wait(call.started);
+}
+
+void R3Slot::wait_for_credit(Lock& lock, R3Call& call, std::uint64_t bytes) {
+  // What is in the background leaves a part of the credits to what is not.
+  const Welcome& limits = session_.welcome();
+  const bool background = (call.request.flags & kBackground) != 0;
+  const std::size_t reserved = background ? calls_.size() / 4 : 0;
+  const std::uint64_t most = background ? limits.max_bytes / 4 * 3 : limits.max_bytes;
+  const auto has_credit = [&] {
+    return free_.size() > reserved && (bytes_ == 0 || bytes_ + bytes <= most);
+  };
+  if (has_credit()) return;
+  lock.unlock();
+  send_corked();
+  lock.lock();
+  std::condition_variable mine;
+  starving_.push_back(&mine);
+  try {
+    drive(lock, mine, has_credit);
+  } catch (...) {
+    std::erase(starving_, &mine);
+    if (!leader_) promote();
+    throw;
+  }
+  std::erase(starving_, &mine);
+  call.started = Clock::now();
 }
 
 // With `more`, a request without data may wait for the next one, or for send_corked().

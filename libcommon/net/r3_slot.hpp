@@ -12,31 +12,12 @@
 #include <mutex>
 #include <vector>
 
-#include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/r3_call.hpp"
+#include "libcommon/net/r3_frame_reader.hpp"
 #include "libcommon/net/r3_payload.hpp"
 #include "libcommon/net/r3_session.hpp"
 
 namespace r3 {
-
-// One request and what becomes of it. Its owner fills the first part, and keeps it all in place until
-// R3Slot::wait() returned or threw.
-struct R3Call {
-  wire::Header request;
-  ConstBytes payload;  // of a WRITE
-  Bytes into;          // of a READ; `request.length` bytes
-
-  std::vector<std::byte> answer;   // of EXTENTS and HASH
-  std::uint64_t verifier = 0;      // of the server that made the change
-  int error = 0;
-
-  // The slot's, guarded by its mutex_.
-  R3Slot* slot = nullptr;
-  bool done = false;
-  std::uint32_t got = 0;  // bytes of `into`
-  std::uint64_t sent_on = 0;  // the number of the connection
-  std::condition_variable* waiter = nullptr;
-  std::chrono::steady_clock::time_point started;
-};
 
 class R3Slot {
  public:
@@ -64,6 +45,10 @@ class R3Slot {
 
   // How long a connection may be silent from now on, in ms: no longer than the user is patient.
   int longest_silence() const;
+
+  // Until the server's credits allow the call: its place among those in flight.
+  void take_place(R3Call& call);
+  void wait_for_credit(Lock& lock, R3Call& call, std::uint64_t bytes);
 
   // Of the sender; under sending_.
   void send(wire::Header request, ConstBytes data, bool more);

@@ -38,7 +38,7 @@ bool Cached::try_read_at(Bytes into, std::uint64_t offset) {
 // Only where chunks stay once they have come.
 ConstBytes Cached::borrow(std::uint64_t offset, std::uint64_t length) {
   check_read_range(size(), offset, length);
-  if (!chunks_.holds_all() || !chunks_.all_present(offset, length)) return {};
+  if (!chunks_.holds_all() || !chunks_.map().all_present(offset, length)) return {};
   const ConstBytes bytes = store_.borrow(offset, length);
   if (!bytes.empty()) was_read(offset, length, false);
   return bytes;
@@ -121,7 +121,7 @@ CachedNumbers Cached::numbers() const {
   numbers.dirty = std::min(map.dirty_count() * map.chunk(), map.size());
   numbers.in_flight = chunks_.flights().count() * map.chunk();
   numbers.missed = missed_;
-  numbers.evicted = chunks_.evicted() * map.chunk();
+  numbers.evicted = chunks_.room().given_up() * map.chunk();
   numbers.pull = puller_.numbers();
   numbers.push = pusher_.numbers();
   numbers.complete = puller_.complete();

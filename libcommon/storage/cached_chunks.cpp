@@ -33,15 +33,10 @@ CachedChunks::CachedChunks(Backend& remote, CacheStore& store, std::uint64_t chu
       store_(store),
       map_(remote.size(), chunk, store),
       asides_(chunk, kAsides),
-      capacity_(std::max(capacity / chunk + (capacity >= remote.size() ? 1 : 0), ChunkMap::kGroup)),
-      told_(std::move(told)),
-      used_(map_.groups()) {
+      room_(map_, store, flights_, capacity),
+      told_(std::move(told)) {
   store_.attach(map_);
   if (!remote_.read_only()) remote_.flush();
-}
-
-bool CachedChunks::has_room(std::uint64_t count) const {
-  return map_.present_count() + count <= capacity_;
 }
 
 bool CachedChunks::read(Bytes into, std::uint64_t offset) {
@@ -101,16 +96,6 @@ std::size_t CachedChunks::read_around(Bytes into, std::uint64_t offset) {
   return into.size();
 }
 
-bool CachedChunks::all_present(std::uint64_t offset, std::uint64_t length) {
-  const auto run = map_.touched(offset, length);
-  for (auto at = run.first; at < run.end(); at = map_.group_end(at)) {
-    const auto stop = std::min(map_.group_end(at), run.end());
-    const std::shared_lock lock(map_.lock_of(at));
-    if (map_.present.next_clear(at, stop) < stop) return false;
-  }
-  return true;
-}
-
 // What is here from `offset` on, up to the end of its group; returns its length.
 std::size_t CachedChunks::read_present(Bytes into, std::uint64_t offset, bool wait) {
   const auto first = offset / map_.chunk();
@@ -121,8 +106,7 @@ std::size_t CachedChunks::read_present(Bytes into, std::uint64_t offset, bool wa
   const auto end = map_.present.next_clear(first, std::min(map_.group_end(first), touched.end()));
   if (end == first) return 0;
   const auto length = std::min<std::uint64_t>(into.size(), end * map_.chunk() - offset);
-  auto& used = used_[first / ChunkMap::kGroup];
-  if (!used.load(std::memory_order_relaxed)) used.store(true, std::memory_order_relaxed);
+  room_.used(first);
   if (!wait) return store_.try_read(into.first(length), offset) ? length : 0;
   store_.read(into.first(length), offset);
   return length;
@@ -166,7 +150,7 @@ std::size_t CachedChunks::fetch(Bytes into, std::uint64_t offset) {
 std::uint64_t CachedChunks::fill(const ChunkRun& run, ConstBytes bytes) {
   std::uint64_t leading = 0;
   bool broken = false;
-  bool room = has_room(run.count) || evict(run.count) > 0;
+  bool room = room_.has(run.count) || room_.make(run.count) > 0;
   for (auto at = run.first; at < run.end();) {
     const auto stop = std::min(map_.group_end(at), run.end());
     const std::lock_guard lock(map_.lock_of(at));
@@ -178,20 +162,13 @@ std::uint64_t CachedChunks::fill(const ChunkRun& run, ConstBytes bytes) {
       const ChunkRun absent{first, at - first};
       if (!broken) leading += absent.count;
       const auto skip = map_.offset_of(first) - map_.offset_of(run.first);
-      room = room && keep_if_room(absent, bytes.subspan(skip, map_.length_of(absent)));
+      const auto part = bytes.subspan(skip, map_.length_of(absent));
+      room = room && room_.fill(absent.count, [&] { return keep(absent, part); });
     }
     at = stop;
   }
   if (told_ && leading > 0 && room) told_(map_.offset_of(run.first), map_.length_of({run.first, leading}));
   return leading;
-}
-
-// What several fetched at once gets the room that there is once: what is just being stored counts.
-bool CachedChunks::keep_if_room(const ChunkRun& run, ConstBytes bytes) {
-  const auto coming = coming_.fetch_add(run.count) + run.count;
-  const bool kept = map_.present_count() + coming <= capacity_ && keep(run, bytes);
-  coming_.fetch_sub(run.count);
-  return kept;
 }
 
 // A cache that cannot take any more is no reason for a read to fail.
@@ -205,7 +182,6 @@ bool CachedChunks::keep(const ChunkRun& run, ConstBytes bytes) {
   map_.add_present(run);
   return true;
 }
-
 
 void CachedChunks::change(CachedChange change) {
   while (change.length > 0) {
@@ -229,7 +205,7 @@ CachedChunks::Outcome CachedChunks::change_if_kept(const CachedChange& part) {
     return change_group(part, true);
   } catch (const std::system_error& error) {
     if (error.code().value() != ENOSPC) throw;
-    if (map_.dirty_count() == 0 && evict(ChunkMap::kGroup) == 0) throw;
+    if (map_.dirty_count() == 0 && room_.make(ChunkMap::kGroup) == 0) throw;
     return {Needs::room, 0, ChunkMap::kGroup};
   }
 }
@@ -263,7 +239,7 @@ CachedChunks::Outcome CachedChunks::change_group(const CachedChange& part, bool 
 CachedChunks::Outcome CachedChunks::check_change(const ChunkRun& run, const ChunkRun& filled) {
   // Room for all of it first, lest what is fetched for it is given up again.
   const auto absent = run.count - map_.present.count(run.first, run.count);
-  if (absent > 0 && !has_room(absent)) return {Needs::room, 0, absent};
+  if (absent > 0 && !room_.has(absent)) return {Needs::room, 0, absent};
   // A chunk that is written in part has to be here.
   const auto last = run.end() - 1;
   if (run.first < filled.first || filled.count == 0)
@@ -301,7 +277,7 @@ void CachedChunks::store_change(const CachedChange& part, const ChunkRun& run) {
     throw;
   }
   map_.add_present(run);
-  used_[run.first / ChunkMap::kGroup].store(true, std::memory_order_relaxed);
+  room_.used(run.first);
 }
 
 void CachedChunks::do_what_it_needs(const Outcome& outcome, const ChunkRun& run) {
@@ -316,12 +292,12 @@ void CachedChunks::do_what_it_needs(const Outcome& outcome, const ChunkRun& run)
 }
 
 void CachedChunks::fetch_chunk(std::uint64_t chunk) {
-  if (!has_room(1)) make_room(1);
+  if (!room_.has(1)) make_room(1);
   std::vector<std::byte> bytes(map_.length_of({chunk, 1}));
   read(bytes, map_.offset_of(chunk));
   const std::shared_lock lock(map_.lock_of(chunk));
   // Given up again at once, or the store is full: with luck the former.
-  if (!map_.present.test(chunk) && !has_room(1)) return;
+  if (!map_.present.test(chunk) && !room_.has(1)) return;
   if (!map_.present.test(chunk)) fail(ENOSPC, "the cache");
 }
 

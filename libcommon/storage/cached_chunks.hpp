@@ -6,23 +6,21 @@
 // An epoch is sealed at one moment: what it pushes is the region as it was then, so that after each flush
 // of the remote it holds everything that was written up to one moment, and nothing that came later.
 //
-// Locks, in the order in which they are taken: gate_, then the lock of one group of chunks (never two),
-// then those inside of Flights and Asides. Waiting for the remote or a disk to sync: with none of them.
+// Locks, in the order in which they are taken: gate_, ChunkRoom's, the lock of one group of chunks (never two),
+// then those inside of Flights, Asides and EpochNews. Waiting for the remote or a disk to sync: with none of them.
 #pragma once
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <functional>
-#include <memory>
-#include <mutex>
-#include <vector>
 
 #include "libcommon/base/fair_lock.hpp"
 #include "libcommon/storage/backend.hpp"
 #include "libcommon/storage/cached_asides.hpp"
 #include "libcommon/storage/cached_flights.hpp"
 #include "libcommon/storage/cached_map.hpp"
+#include "libcommon/storage/cached_news.hpp"
+#include "libcommon/storage/cached_room.hpp"
 #include "libcommon/storage/cached_store.hpp"
 
 namespace r3 {
@@ -51,14 +49,14 @@ class CachedChunks {
   const Flights& flights() const { return flights_; }
   Backend& remote() { return remote_; }
   CacheStore& store() { return store_; }
-  bool holds_all() const { return capacity_ >= map_.chunks(); }
-  // Whether there is room for `count` more chunks without giving others up.
-  bool has_room(std::uint64_t count) const;
+  ChunkRoom& room() { return room_; }
+  const ChunkRoom& room() const { return room_; }
+  bool holds_all() const { return room_.for_all(); }
+  bool has_room(std::uint64_t count) const { return room_.has(count); }
 
   // The whole range; fetches what is absent, and what is clean and cannot be read here. True if it had to.
   bool read(Bytes into, std::uint64_t offset);
   bool try_read(Bytes into, std::uint64_t offset);
-  bool all_present(std::uint64_t offset, std::uint64_t length);
   void change(CachedChange change);
   bool try_change(CachedChange change);
 
@@ -81,21 +79,15 @@ class CachedChunks {
   void end_epoch(bool durable);
   // A write that finds no room asks for a push, and waits for the end of an epoch.
   void on_full(std::function<void()> want_push) { want_push_ = std::move(want_push); }
-  // The pusher does not get on, for good or for now (an errno); 0: it does.
-  void set_push_error(int error);
+  EpochNews& news() { return news_; }
 
   // Nobody waits any more: ESHUTDOWN.
-  void abandon() noexcept;
-  // Chunks that were given up for others, so far.
-  std::uint64_t evicted() const { return evicted_; }
+  void abandon() noexcept { news_.abandon(); }
   // What the cache last failed to give or to take, an errno; 0: nothing so far.
   int cache_error() const { return store_.error() != 0 ? store_.error() : cache_error_.load(); }
-  // For who compares with the remote: the first run at or after `from`, in its group, that is here and clean
-  // (count 0: none), and its bytes as they are here; false if it no longer is, or cannot be read.
-  ChunkRun next_clean(std::uint64_t from) const;
+  // For who compares with the remote: the bytes of a run of clean chunks (ChunkMap::next_clean) as they are here;
+  // false if it no longer is clean, or cannot be read.
   bool read_clean(const ChunkRun& run, Bytes into);
-  // The chunk, if it is clean, is no longer here; false if it is, or has to stay.
-  bool forget(std::uint64_t chunk);
   // How long a read from the remote takes that does not wait behind others.
   void set_round_trip(std::chrono::nanoseconds time) { round_trip_ = time.count(); }
   // Bytes that have been fetched because somebody waited for them.
@@ -120,23 +112,18 @@ class CachedChunks {
   void do_what_it_needs(const Outcome& outcome, const ChunkRun& run);
   bool save_asides(const ChunkRun& run);
   bool keep(const ChunkRun& run, ConstBytes bytes);
-  bool keep_if_room(const ChunkRun& run, ConstBytes bytes);
   void fetch_chunk(std::uint64_t chunk);
   void make_room(std::uint64_t count);
   void wait_for_asides();
   void seal_all();
-  void throw_if_abandoned() const;  // with epoch_mutex_ held
-  std::uint64_t evict(std::uint64_t count);
-  std::uint64_t drop_clean(const ChunkRun& group);
-  bool drop_clean_run(const ChunkRun& run);  // with its group's lock held
 
   Backend& remote_;
   CacheStore& store_;
   ChunkMap map_;
   Flights flights_;
   Asides asides_;
-  const std::uint64_t capacity_;  // chunks
-  std::atomic<std::uint64_t> coming_{0};  // chunks that are being stored and not yet present
+  ChunkRoom room_;
+  EpochNews news_;
   std::function<void()> want_push_;
   const OnLocal told_;
   std::atomic<std::int64_t> round_trip_{0};
@@ -144,18 +131,7 @@ class CachedChunks {
   std::atomic<int> cache_error_{0};
 
   FairLock gate_;  // shared by changes; who seals an epoch has it alone
-  std::mutex epoch_mutex_;
-  std::condition_variable epoch_ended_;
-  std::uint64_t epochs_ = 0;   // guarded by epoch_mutex_
-  std::uint64_t taken_ = 0;    // guarded by epoch_mutex_: runs that were taken to be sent
-  bool sending_ = false;       // guarded by gate_: an epoch is sealed and not closed
-  int push_error_ = 0;         // guarded by epoch_mutex_
-  bool abandoned_ = false;     // guarded by epoch_mutex_
-
-  std::mutex evict_mutex_;
-  std::uint64_t hand_ = 0;  // guarded by evict_mutex_: the group that is looked at next
-  std::vector<std::atomic<bool>> used_;  // groups that were read or written since the hand passed
-  std::atomic<std::uint64_t> evicted_{0};
+  bool sending_ = false;  // guarded by gate_: an epoch is sealed and not closed
 };
 
 }  // namespace r3

@@ -28,14 +28,6 @@
 
 namespace r3 {
 
-// What a cache belongs to.
-struct CacheOwner {
-  std::string name;  // of the region
-  std::uint64_t size = 0;
-  std::uint64_t instance = 0;
-  std::uint64_t chunk = 0;
-};
-
 class FileStore : public CacheStore {
  public:
   enum class Found { empty, closed, killed, power_loss };

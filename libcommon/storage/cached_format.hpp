@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "libcommon/base/bytes.hpp"
@@ -16,6 +17,14 @@
 namespace r3 {
 
 inline constexpr std::uint64_t kCachePage = 4096;
+
+// What a cache belongs to.
+struct CacheOwner {
+  std::string name;  // of the region
+  std::uint64_t size = 0;
+  std::uint64_t instance = 0;
+  std::uint64_t chunk = 0;
+};
 
 struct CacheLabel {
   std::array<char, 8> magic{'R', '3', 'C', 'A', 'C', 'H', 'E', '1'};

@@ -105,4 +105,28 @@ ChunkRun ChunkMap::next_absent(std::uint64_t from, std::uint64_t end, std::uint6
   return run;
 }
 
+ChunkRun ChunkMap::next_clean(std::uint64_t from) const {
+  if (from >= chunks()) return {from, 0};
+  const std::shared_lock lock(lock_of(from));
+  const auto stop = group_end(from);
+  for (auto at = from; (at = present.next_set(at, stop)) < stop;) {
+    if (dirty.test(at)) {
+      ++at;
+      continue;
+    }
+    return {at, std::min(present.next_clear(at, stop), dirty.next_set(at, stop)) - at};
+  }
+  return {stop, 0};
+}
+
+bool ChunkMap::all_present(std::uint64_t offset, std::uint64_t length) const {
+  const auto run = touched(offset, length);
+  for (auto at = run.first; at < run.end(); at = group_end(at)) {
+    const auto stop = std::min(group_end(at), run.end());
+    const std::shared_lock lock(lock_of(at));
+    if (present.next_clear(at, stop) < stop) return false;
+  }
+  return true;
+}
+
 }  // namespace r3

@@ -75,6 +75,10 @@ class ChunkMap {
   // The first run of absent chunks in [from, end), joining those that are at most `gap` chunks apart; takes
   // the locks it needs. A hint: it may have changed on return. Empty (count 0) if there is none.
   ChunkRun next_absent(std::uint64_t from, std::uint64_t end, std::uint64_t gap) const;
+  // Likewise: the first run at or after `from`, in its group, that is here and clean.
+  ChunkRun next_clean(std::uint64_t from) const;
+  // Whether all chunks that the range touches are here.
+  bool all_present(std::uint64_t offset, std::uint64_t length) const;
 
   Bitmap present, dirty, fresh, sealed, unsent;
 

@@ -139,11 +139,11 @@ void Pusher::ended(std::uint64_t target, std::exception_ptr error) {
       std::rethrow_exception(error);
     } catch (...) {
       last_error_ = text_of_current_exception();
-      chunks_.set_push_error(errno_of_current_exception());
+      chunks_.news().set_error(errno_of_current_exception());
     }
   } else if (std::exchange(failures_, 0) > 0) {
     last_error_.clear();
-    chunks_.set_push_error(0);
+    chunks_.news().set_error(0);
   }
   changed_.notify_all();
 }

@@ -59,7 +59,7 @@ bool Leeched::try_read_at(Bytes into, std::uint64_t offset) {
 
 ConstBytes Leeched::borrow(std::uint64_t offset, std::uint64_t length) {
   check_read_range(size(), offset, length);
-  if (!chunks_.all_present(offset, length)) return {};
+  if (!chunks_.map().all_present(offset, length)) return {};
   return store_.borrow(offset, length);
 }
 

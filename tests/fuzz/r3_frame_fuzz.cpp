@@ -7,7 +7,7 @@
 
 #include "libcommon/base/error.hpp"
 #include "libcommon/net/r3_client.hpp"
-#include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/r3_frame_reader.hpp"
 #include "libcommon/net/r3_payload.hpp"
 #include "libcommon/net/r3_server.hpp"
 #include "libcommon/net/r3_slot.hpp"

@@ -360,9 +360,9 @@ TEST(CachedFile, WhatIsForgottenIsFetchedAgain) {
   on.store.sync();
   on.cached->write_at(filled(kChunk, 3), 4 * kChunk);
   std::memset(on.remote.bytes().data(), 5, kSize);
-  EXPECT_TRUE(on.cached->chunks().forget(2));
-  EXPECT_FALSE(on.cached->chunks().forget(4));
-  EXPECT_FALSE(on.cached->chunks().forget(600));
+  EXPECT_TRUE(on.cached->chunks().room().forget(2));
+  EXPECT_FALSE(on.cached->chunks().room().forget(4));
+  EXPECT_FALSE(on.cached->chunks().room().forget(600));
   EXPECT_EQ(read_bytes(*on.cached, kChunk, kChunk), filled(kChunk, 9));
   EXPECT_EQ(read_bytes(*on.cached, 2 * kChunk, kChunk), filled(kChunk, 5));
   EXPECT_EQ(read_bytes(*on.cached, 4 * kChunk, kChunk), filled(kChunk, 3));

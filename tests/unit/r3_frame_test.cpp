@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "libcommon/net/r3_frame.hpp"
+#include "libcommon/net/r3_frame_reader.hpp"
 
 #include <gtest/gtest.h>
 

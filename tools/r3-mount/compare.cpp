@@ -73,8 +73,8 @@ Verified verify(Cached& cached, Backend& region, const Stop& stop) {
       result.whole = false;
       return result;
     }
-    for (ChunkRun run = cached.chunks().next_clean(at); run.count > 0;
-         run = cached.chunks().next_clean(run.end())) {
+    for (ChunkRun run = cached.chunks().map().next_clean(at); run.count > 0;
+         run = cached.chunks().map().next_clean(run.end())) {
       const Bytes part = Bytes(bytes).first(map.length_of(run));
       if (!cached.chunks().read_clean(run, part)) continue;
       result.compared += part.size();
@@ -82,7 +82,7 @@ Verified verify(Cached& cached, Backend& region, const Stop& stop) {
       for (std::uint64_t i = 0; i < run.count; ++i)
         if (differs[i] && still_differs(cached, region, run.first + i)) {
           ++result.differing;
-          cached.chunks().forget(run.first + i);
+          cached.chunks().room().forget(run.first + i);
         }
       if (run.end() == map.group_end(at)) break;
     }
