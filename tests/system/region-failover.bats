@@ -5,8 +5,6 @@
 load ../helper
 load servers
 
-teardown() { stop_servers && stop_peers; }
-
 setup() {
   cd "$BATS_TEST_TMPDIR" || return
   export R3_LIBEXEC=$BIN
