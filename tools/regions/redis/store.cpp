@@ -87,25 +87,13 @@ void RedisStore::refuse(const RedisReply& reply, const std::string& key) const {
   throw ProtocolError(what + ": an answer of the wrong kind");
 }
 
-void RedisStore::log_in(RedisConnection& connection) {
-  if (!where_.password.empty()) {
-    const RedisReply reply =
-        where_.user.empty() ? connection.ask({word("AUTH"), word(where_.password)})
-                            : connection.ask({word("AUTH"), word(where_.user), word(where_.password)});
-    if (reply.kind != Kind::status) refuse(reply, "");
-  }
-  if (where_.database != "0") {
-    const RedisReply reply = connection.ask({word("SELECT"), word(where_.database)});
-    if (reply.kind != Kind::status) refuse(reply, "");
-  }
-}
-
 // Another process may not have all that the last one answered: whoever keeps that for us is asked for it, by the
 // one way that there is.
-void RedisStore::recognise(RedisConnection& connection, const Address& node) {
-  const RedisReply info = connection.ask({word("INFO"), word("server")});
+void RedisStore::recognise(const RedisReply& info, const RedisReply& role, const Address& node) {
   if (info.kind != Kind::text) refuse(info, "");
-  refuse_replica(connection, info.text, node);
+  // What a replica has may be older than what the primary has answered. (In a cluster it sends to its primary.)
+  if (!role.parts.empty() && role.parts[0].text == "slave" && field_of(info.text, "redis_mode") != "cluster")
+    fail(EAGAIN, to_text(node) + " is a replica, and its primary is not among those that answer");
   const std::string run = field_of(info.text, "run_id");
   std::lock_guard lock(mutex_);
   if (run_.empty() || !found_) run_ = run;
@@ -115,19 +103,30 @@ void RedisStore::recognise(RedisConnection& connection, const Address& node) {
   ::_exit(EXIT_FAILURE);
 }
 
-// What a replica has may be older than what the primary has answered. (In a cluster it sends to its primary.)
-void RedisStore::refuse_replica(RedisConnection& connection, const std::string& info, const Address& node) const {
-  if (where_.others.empty() || where_.read_only || field_of(info, "redis_mode") == "cluster") return;
-  const RedisReply role = connection.ask({word("ROLE")});
-  if (!role.parts.empty() && role.parts[0].text == "slave")
-    fail(EAGAIN, to_text(node) + " is a replica, and its primary is not among those that answer");
-}
-
-std::unique_ptr<RedisConnection> RedisStore::connect(const Address& node) {
+// All questions at once: over a long way each takes its time.
+std::unique_ptr<RedisConnection> RedisStore::connect(const Address& node, bool recognised) {
   auto connection = std::make_unique<RedisConnection>(node, where_.tls ? &*where_.tls : nullptr, kConnectTime,
                                                       kept_.gone());
   connection->set_deadline(Clock::now() + kConnectTime);
-  log_in(*connection);
+  const bool role = recognised && !where_.others.empty() && !where_.read_only;
+  int settings = 0;
+  if (!where_.password.empty()) {
+    if (where_.user.empty()) connection->append({word("AUTH"), word(where_.password)});
+    else connection->append({word("AUTH"), word(where_.user), word(where_.password)});
+    ++settings;
+  }
+  if (where_.database != "0") {
+    connection->append({word("SELECT"), word(where_.database)});
+    ++settings;
+  }
+  if (recognised) connection->append({word("INFO"), word("server")});
+  if (role) connection->append({word("ROLE")});
+  if (settings > 0 || recognised) connection->send();
+  for (; settings > 0; --settings)
+    if (const RedisReply reply = connection->receive(); reply.kind != Kind::status) refuse(reply, "");
+  if (!recognised) return connection;
+  const RedisReply info = connection->receive();
+  recognise(info, role ? connection->receive() : RedisReply{}, node);
   return connection;
 }
 
@@ -141,9 +140,7 @@ std::unique_ptr<RedisConnection> RedisStore::dial() {
   }
   std::exception_ptr replica;  // says more than that another one is not there
   for (std::size_t i = 0;; ++i) try {
-      auto connection = connect(nodes[i]);
-      recognise(*connection, nodes[i]);
-      return connection;
+      return connect(nodes[i], true);
     } catch (const Refused&) {
       throw;
     } catch (const std::system_error& error) {
@@ -221,7 +218,7 @@ Address RedisStore::node_of(const RedisReply& redirection) const {
 }
 
 RedisReply RedisStore::ask_elsewhere(const RedisReply& redirection, const Command& command) {
-  const auto connection = connect(node_of(redirection));
+  const auto connection = connect(node_of(redirection), false);
   if (where_.io_timeout.count() > 0) connection->set_deadline(Clock::now() + where_.io_timeout);
   else connection->set_deadline(std::nullopt);
   connection->append({word("ASKING")});

@@ -59,11 +59,10 @@ class RedisStore final : public ObjectStore {
     Address to;
   };
   std::unique_ptr<RedisConnection> dial();
-  std::unique_ptr<RedisConnection> connect(const Address& node);
+  // Logged in. `recognised`: ends this process if it is another server than the one before.
+  std::unique_ptr<RedisConnection> connect(const Address& node, bool recognised);
   void find_node();
-  void log_in(RedisConnection& connection);
-  void recognise(RedisConnection& connection, const Address& node);
-  void refuse_replica(RedisConnection& connection, const std::string& info, const Address& node) const;
+  void recognise(const RedisReply& info, const RedisReply& role, const Address& node);
   void learn_durability();
   // The replies of all commands, none of which the server refused; on one connection, in order.
   std::vector<RedisReply> run(std::span<const Command> commands);
