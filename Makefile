@@ -51,7 +51,7 @@ lib_src   := $(wildcard libcommon/*/*.cpp)
 unit_src  := $(wildcard tests/unit/*.cpp)
 fuzz_src  := $(wildcard tests/fuzz/*_fuzz.cpp)
 # What tests run besides the tools, and what only benchmarks do.
-aid_src   := $(wildcard tests/cli/*.cpp tests/fault/*.cpp) tests/bench/swap-load.cpp
+aid_src   := $(wildcard tests/cli/*.cpp tests/vm/*.cpp tests/fault/*.cpp) tests/bench/swap-load.cpp
 bench_src := $(filter-out $(aid_src) $(if $(libs_redis),,%/redis_straight.cpp) $(if $(libs_http),,%/web_straight.cpp), \
                $(wildcard tests/bench/*.cpp tests/bench/limits/*.cpp))
 proxy_src := $(wildcard tests/fault/proxy/*.cpp)

@@ -204,7 +204,7 @@ use = egg:swift#slo
 use = egg:swift#dlo
 EOF
   for kind in account container object proxy; do start_swift_part $kind; done
-  eventually answers "$swift_port"
+  PATIENCE=90 eventually answers "$swift_port"
   credentials=$BATS_TEST_TMPDIR/credentials
   (umask 077; printf '[default]\naws_access_key_id = test:tester\naws_secret_access_key = testing\n' >"$credentials")
   PATIENCE=90 eventually s3 PUT "http://127.0.0.1:$swift_port/bucket"
