@@ -30,6 +30,9 @@ constexpr double kMore = 1.03;
 // threads take at its rate, and a part of what it holds.
 constexpr LinkMeter::Seconds kSlack{0.0015};
 constexpr double kSlackPart = 0.02;
+// When so little of that waited in as many rounds, the link is far from full: filling again.
+constexpr double kNoQueue = 0.3;
+constexpr unsigned kFreeRounds = 3;
 // Requests are sent no faster than that many times the rate, but for what a late thread may make up for.
 constexpr double kPace = 1.25;
 constexpr double kFirstPace = 1;
@@ -57,6 +60,7 @@ void LinkMeter::answer(const Request& request, Clock::time_point now) {
   const Seconds took = now - request.sent;
   measured(took, request.bytes, now);
   if (took.count() <= 0) return;
+  if (round_shortest_.count() == 0 || took < round_shortest_) round_shortest_ = took;
   // Quick to grow, but too high when answers that had to wait come in a lump.
   if (phase_ == Phase::filling)
     filling_rate_ = std::max(filling_rate_,
@@ -85,6 +89,7 @@ void LinkMeter::begin_round(Clock::time_point now) {
   round_end_ = now + std::max<Clock::duration>(
                          kLeastRound, std::chrono::duration_cast<Clock::duration>(2 * shortest_.time));
   answered_at_begin_ = answered_;
+  round_shortest_ = Seconds(0);
 }
 
 // Nothing is forgotten while nothing is measured.
@@ -102,9 +107,19 @@ void LinkMeter::end_round(Clock::time_point now) {
 void LinkMeter::judge(double rate) {
   ++rounds_;
   if (phase_ == Phase::filling && rate < kGrown * full_rate_) phase_ = Phase::full;
+  if (phase_ == Phase::full) look_for_room(rate);
   if (phase_ != Phase::settling || rounds_ < 2) return;  // the first one began with less in flight
   phase_ = rate > kMore * burst_rate_ ? Phase::filling : Phase::full;
   burst_rate_ = 0;
+}
+
+void LinkMeter::look_for_room(double rate) {
+  const bool waited = draining_ || round_shortest_ > shortest_.time + kSlack * kNoQueue;
+  free_rounds_ = waited ? 0 : free_rounds_ + 1;
+  if (free_rounds_ < kFreeRounds) return;
+  free_rounds_ = 0;
+  phase_ = Phase::filling;
+  filling_rate_ = full_rate_ = rate;
 }
 
 void LinkMeter::measured(Seconds round_trip, std::uint64_t bytes, Clock::time_point now) {

@@ -55,6 +55,7 @@ class LinkMeter {
   void begin_round(Clock::time_point now);
   void end_round(Clock::time_point now);
   void judge(double rate);
+  void look_for_room(double rate);
   double holds() const;  // bytes that are under way while a request waits for its first byte
 
   std::uint64_t in_flight_ = 0;
@@ -72,6 +73,8 @@ class LinkMeter {
   std::size_t round_ = 0;
   Phase phase_ = Phase::filling;
   unsigned rounds_ = 0;  // in this phase
+  Seconds round_shortest_{0};  // of this round's requests; 0: none
+  unsigned free_rounds_ = 0;   // in which nothing waited in the link's queue, one after the other
   double filling_rate_ = 0;  // the best that one request saw
   double full_rate_ = 0;
   bool draining_ = false;  // for a moment, so that the shortest time is not one behind our own requests

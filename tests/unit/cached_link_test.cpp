@@ -121,6 +121,16 @@ INSTANTIATE_TEST_SUITE_P(Lines, LinkMeterOn,
                                   std::to_string(static_cast<int>(line.param.round_trip.count() * 1e4));
                          });
 
+// As of a server that logs its connections in one by one.
+TEST(LinkMeter, SlowFirstAnswersDoNotHoldItBack) {
+  Simulation pulling({3e6, 40ms});
+  pulling.run(1s);
+  pulling.change({125e6, 40ms});
+  pulling.run(1s);
+  pulling.run(1s);
+  EXPECT_GE(pulling.used(), 0.9);
+}
+
 TEST(LinkMeter, FollowsALinkThatGetsFasterOrSlower) {
   Simulation pulling({25e6, 20ms});
   pulling.run(5s);
