@@ -179,7 +179,7 @@ test:
 # How much memory a sanitizer takes is not ours to answer for.
 run-tests: all aids $(BUILD)/unit
 	+$(MAKE) $(if $(SAN),,SAN=address,undefined OPT='-O1 -g1') BUILD=$(checked_replays) replays
-	BIN=$(BUILD) FUZZ=$(checked_replays) LEAVE_OUT=$(if $(SAN),memory) tests/run $(STAGES)
+	SAN=$(SAN) BIN=$(BUILD) FUZZ=$(checked_replays) LEAVE_OUT=$(if $(SAN),memory) tests/run $(STAGES)
 
 demo:
 	scripts/install-deps build demo

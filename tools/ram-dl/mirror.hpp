@@ -58,7 +58,7 @@ class Mirror : public Backend {
  private:
   static constexpr std::uint64_t kPage = 4096;
   static constexpr std::uint64_t kStripe = MiB;  // what is copied to the remote at once, alone in its stripe
-  static constexpr std::size_t kStripes = 64;
+  static constexpr std::size_t kStripes = 32;
 
   // One bit a page, changed by many threads.
   class PageMap {
