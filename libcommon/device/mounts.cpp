@@ -102,7 +102,8 @@ std::string file_of(const std::filesystem::path& process, const Held& held) {
   std::error_code gone;
   for (const auto& entry : std::filesystem::directory_iterator(process / "fd", gone))
     if (is_held_by(process, entry.path().filename(), held)) return entry.path();
-  for (const std::string_view line : split(read_proc(process / "maps"), '\n'))
+  const std::string maps = read_proc(process / "maps");
+  for (const std::string_view line : split(maps, '\n'))
     if (is_mapped(line, held)) return process / "map_files" / line.substr(0, line.find(' '));
   return {};
 }

@@ -300,7 +300,7 @@ TEST_F(NbdClient, AServerThatHangsBecomesAnError) {
   group.join();
   EXPECT_EQ(error_of([&] { client->write_at(filled(1, 1), 0); }), EIO);
   hangs = false;
-  while (error_of([&] { client->write_at(filled(8 * MiB, 1), 0); }) != 0) continue;
+  while (error_of([&] { client->write_at(filled(64 * KiB, 1), 0); }) != 0) continue;
 }
 
 TEST_F(NbdClient, AbandonEndsEverything) {
