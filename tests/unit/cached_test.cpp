@@ -286,7 +286,7 @@ TEST(Cached, WhatCameOnDemandIsNotPulledAgain) {
   const CachedParts parts(std::move(remote), options, true);
   held.held.wait();
   std::vector<std::byte> into(6 * MiB);
-  parts.cached->read_at(into, 1 * MiB);
+  parts.cached->read_at(into, 2 * MiB);  // past the one that is held, which has 1 MiB at most
   held.go_on.count_down();
   Stop never;
   EXPECT_TRUE(parts.cached->wait_until_pulled(never));
